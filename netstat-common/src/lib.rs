@@ -1,0 +1,2 @@
+//! What the BPF programs and user space share: records, counters, names. Layout only.
+#![no_std]

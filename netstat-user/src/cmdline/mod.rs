@@ -1,0 +1,1 @@
+//! The netstat command line: getopt rules, options, messages.

@@ -1,0 +1,1 @@
+//! The connection table: a pure fold over events.

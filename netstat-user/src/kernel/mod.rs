@@ -1,0 +1,1 @@
+//! The kernel: BPF objects, hooks, ring buffer.

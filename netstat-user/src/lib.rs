@@ -1,0 +1,20 @@
+//! netstat fed by eBPF: an exact live table of connections.
+//!
+//! | module | room | what may happen in it |
+//! |---|---|---|
+//! | [`conn`] | pure | the connection table: a fold over events |
+//! | [`view`] | pure | rows and changes to bytes |
+//! | [`cmdline`] | pure | the netstat command line |
+//! | [`kernel`] | world | BPF: load, attach, ring, refresh, owners |
+//! | [`proc`] | world | /proc: sockets, owners, routes, counters |
+//! | [`modes`] | world | what each way to run does, in terms of the others |
+//!
+//! Pure modules see no clock, file, socket or log.
+
+pub mod cmdline;
+pub mod conn;
+pub mod kernel;
+pub mod modes;
+pub mod proc;
+pub mod source;
+pub mod view;

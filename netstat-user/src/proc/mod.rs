@@ -1,0 +1,1 @@
+//! /proc: socket tables, owners.

@@ -1,0 +1,3 @@
+//! Rows to bytes.
+
+pub mod row;

@@ -1,0 +1,1 @@
+//! What the tests share: namespaces, workloads, the reference netstat.
