@@ -1,6 +1,6 @@
 //! Debian packages.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -75,7 +75,14 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn install_arguments<'a>(packages: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+    // `--no-remove`: what the user has stays, even if that means that we fail.
+    let mut arguments = vec![
+        "install",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        "--no-remove",
+    ];
     arguments.extend(packages);
     arguments
 }
@@ -97,6 +104,76 @@ fn apt_get(arguments: &[&str]) -> Result<Command> {
         ])
         .args(arguments);
     Ok(command)
+}
+
+/// Unpacks packages, and those they need that are not installed, into a directory: a way to use
+/// programs without changing the system, and without root.
+///
+/// # Errors
+/// A package that cannot be had.
+pub(crate) fn unpack(packages: &[&str], into: &Path) -> Result<()> {
+    let names = packages.join(" ");
+    if find("apt-get").is_none() || find("dpkg-deb").is_none() {
+        bail!("{names}: these come from Debian packages, and there is no apt-get or dpkg-deb here");
+    }
+    let plan = output(
+        Command::new("apt-get")
+            .args([
+                "install",
+                "--dry-run",
+                "--no-install-recommends",
+                "-oDebug::NoLocking=1",
+            ])
+            .args(packages),
+    )
+    .with_context(|| format!("apt-get knows no way to install {names}: try `apt-get update`"))?;
+    let wanted = to_install(&plan);
+    say(&format!(
+        "downloading {names} and what they need ({} packages)",
+        wanted.len()
+    ));
+    unpack_alone(&wanted, into)
+}
+
+/// As [`unpack`], but without what the packages need.
+///
+/// # Errors
+/// A package that cannot be had.
+pub(crate) fn unpack_alone(packages: &[&str], into: &Path) -> Result<()> {
+    // Renamed when complete, so that a download that was cut off is not taken for the whole.
+    let part = into.with_extension("part");
+    let download = part.join("download");
+    if part.exists() {
+        fs::remove_dir_all(&part)?;
+    }
+    fs::create_dir_all(&download)?;
+    let mut get = Command::new("apt-get");
+    get.args(["download", "--quiet"])
+        .args(packages)
+        .current_dir(&download);
+    // Without this, root's apt-get downloads as a user who may not write here, and warns.
+    exec(get.arg("-oAPT::Sandbox::User=root"))
+        .with_context(|| format!("apt-get cannot download {}", packages.join(" ")))?;
+    for archive in fs::read_dir(&download)? {
+        exec(
+            Command::new("dpkg-deb")
+                .arg("--extract")
+                .arg(archive?.path())
+                .arg(&part),
+        )?;
+    }
+    fs::remove_dir_all(&download)?;
+    if into.exists() {
+        fs::remove_dir_all(into)?;
+    }
+    fs::rename(&part, into).with_context(|| format!("cannot make {}", into.display()))
+}
+
+/// The packages that `apt-get install --dry-run` would install.
+fn to_install(plan: &str) -> Vec<&str> {
+    plan.lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
+        .collect()
 }
 
 /// Whether the package lists have a version of it that can be installed.
@@ -125,5 +202,11 @@ mod tests {
             "x:\n  Installed: (none)\n  Candidate: (none)\n"
         ));
         assert!(!has_candidate(""));
+    }
+
+    #[test]
+    fn a_dry_run_names_what_it_would_install() {
+        let plan = "Reading..\nRemv old [1]\nInst a (1 Debian)\nInst b [0] (1)\nConf a (1)\n";
+        assert_eq!(to_install(plan), ["a", "b"]);
     }
 }

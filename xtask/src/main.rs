@@ -10,6 +10,7 @@ mod test;
 #[cfg(test)]
 mod tidy;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Task {
     Run(run::Options),
     /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
     Test(test::Options),
+    /// Run the scripts of tests/vm on stock Debian kernels under QEMU
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
