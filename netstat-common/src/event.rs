@@ -116,8 +116,8 @@ pub struct FdChunk {
     pub kind: u32,
     /// Process id in the reader's PID namespace.
     pub pid: u32,
-    /// Addresses of `struct file`, 0 where no descriptor is open.
-    pub files: [u64; FDS],
+    /// Inode numbers of the sockets; 0 for a descriptor that is closed or no socket.
+    pub inodes: [u64; FDS],
 }
 
 const _: () = assert!(size_of::<FdChunk>() == 8 + 8 * FDS);

@@ -57,6 +57,10 @@ macro_rules! for_each_offset {
             FDT_MAX_FDS: "fdtable", "max_fds";
             FDT_FD: "fdtable", "fd";
             FDT_OPEN_FDS: "fdtable", "open_fds";
+            FILE_INODE: "file", "f_inode";
+            INODE_SB: "inode", "i_sb";
+            INODE_INO: "inode", "i_ino";
+            SB_MAGIC: "super_block", "s_magic";
         }
     };
 }

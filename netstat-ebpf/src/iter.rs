@@ -6,7 +6,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop, bpf_probe_read_kernel_buf};
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_current_task, bpf_loop, bpf_probe_read_kernel_buf},
+};
 use netstat_common::{
     event::{FDS, FdChunk, KIND_FDS, KIND_SEED, SeedRecord},
     lost::Counter,
@@ -22,6 +25,9 @@ use crate::{
 const NEXT: i32 = 0;
 /// Hand over the same object again: the ring was full.
 const AGAIN: i32 = 1;
+
+/// `SOCKFS_MAGIC` of `include/uapi/linux/magic.h`.
+const SOCKFS_MAGIC: u64 = 0x534f_434b;
 
 /// Argument of an iterator program: `{ meta, object }`, as the kernel's `struct bpf_iter__*`.
 #[repr(C)]
@@ -116,20 +122,54 @@ unsafe extern "C" fn send_chunk(index: u64, walk: *mut c_void) -> i64 {
         walk.full = 1;
         return 1;
     };
-    // SAFETY: the slot is ours until it is submitted; all of it is written.
-    let read = unsafe {
+    // SAFETY: the slot is ours until it is submitted, and all of it is written.
+    let sockets = unsafe {
         let chunk = &mut *slot.as_mut_ptr();
         chunk.kind = KIND_FDS;
         chunk.pid = walk.pid;
-        let bytes = core::slice::from_raw_parts_mut((&raw mut chunk.files).cast::<u8>(), 8 * FDS);
-        bpf_probe_read_kernel_buf((walk.fds + 8 * FDS as u64 * index) as *const u8, bytes)
+        let bytes = core::slice::from_raw_parts_mut((&raw mut chunk.inodes).cast::<u8>(), 8 * FDS);
+        match bpf_probe_read_kernel_buf((walk.fds + 8 * FDS as u64 * index) as *const u8, bytes) {
+            Ok(()) => files_to_inodes(&mut chunk.inodes),
+            Err(_) => 0,
+        }
     };
-    // The reader reads the ring itself after each read of the iterator: no wake-up is wanted.
-    match read {
-        Ok(()) => slot.submit(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP)),
-        Err(_) => slot.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP)),
+    // The reader empties the ring itself after each read of the iterator: no wake-up is wanted.
+    if sockets == 0 {
+        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
+    } else {
+        slot.submit(u64::from(BPF_RB_NO_WAKEUP));
     }
     0
+}
+
+/// Replaces addresses of `struct file` by socket inode numbers; returns 0 if there was none.
+#[inline(always)]
+unsafe fn files_to_inodes(files: &mut [u64; FDS]) -> u64 {
+    let mut any = 0;
+    for file in files {
+        // SAFETY: probe reads check the address.
+        *file = if *file == 0 {
+            0
+        } else {
+            unsafe { socket_inode(*file as *const u8) }
+        };
+        any |= *file;
+    }
+    any
+}
+
+/// Inode number of a socket's file; 0 for any other file.
+#[inline(always)]
+unsafe fn socket_inode(file: *const u8) -> u64 {
+    // SAFETY: probe reads check the address.
+    unsafe {
+        let inode = Probe::load::<u64>(at(file, FILE_INODE.load())) as *const u8;
+        let sb = Probe::load::<u64>(at(inode, INODE_SB.load())) as *const u8;
+        if Probe::load::<u64>(at(sb, SB_MAGIC.load())) != SOCKFS_MAGIC {
+            return 0;
+        }
+        Probe::load(at(inode, INODE_INO.load()))
+    }
 }
 
 /// The process id in the PID namespace of the reader, who is the current task.
