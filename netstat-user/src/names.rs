@@ -12,6 +12,7 @@ use std::{
 use crate::view::names::{Names, Service};
 
 type Name = Option<Box<[u8]>>;
+type Services = HashMap<(Service, i32), Box<[u8]>>;
 
 /// Looks names up and remembers them: IPv4 hosts and ports for good, the rest for a round.
 #[derive(Debug, Default)]
@@ -19,7 +20,7 @@ pub struct SystemNames {
     forever: HashMap<Ipv4Addr, Name>,
     round: HashMap<IpAddr, Name>,
     users: HashMap<i32, Name>,
-    services: Option<HashMap<(Service, i32), Box<[u8]>>>,
+    services: Option<Services>,
 }
 
 impl Names for SystemNames {
@@ -168,9 +169,9 @@ fn network(addr: Ipv4Addr) -> Name {
 }
 
 /// All ports with names. The last entry of a port wins; protocols are the ports of raw sockets.
-fn services() -> HashMap<(Service, i32), Box<[u8]>> {
+fn services() -> Services {
     const LONGEST: usize = 63;
-    let mut services = HashMap::new();
+    let mut services = Services::new();
     let mut add = |service, port, name: Name| {
         if let Some(name) = name {
             services.insert((service, port), name[..name.len().min(LONGEST)].into());

@@ -6,6 +6,9 @@ use crate::{source::Line, view::groups::GroupRow};
 
 use super::{Scan, for_each_line, scan::is_space, sockets};
 
+/// The longest name of an interface.
+const DEVICE: usize = 15;
+
 /// IPv4: a line for each interface, then one for each of its groups.
 pub fn groups4(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
     let mut device = Vec::new();
@@ -37,12 +40,13 @@ pub fn groups4(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
                 sink(number, Line::Bogus);
                 return;
             }
-            device = name.to_vec();
+            let name = name.strip_suffix(b":").unwrap_or(name);
+            device = name[..name.len().min(DEVICE)].to_vec();
         }
     });
 }
 
-/// IPv6: a line for each group. There is no header, but the reference skips none either.
+/// IPv6: a line for each group. There is no header.
 pub fn groups6(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
     for_each_line(file, |number, text| {
         let mut scan = Scan::new(text);

@@ -10,8 +10,8 @@ mod source;
 mod unix;
 
 pub use groups::{groups4, groups6};
-pub use lines::for_each_line;
+use lines::for_each_line;
 pub use owners::{context, owners};
-pub use scan::Scan;
+use scan::Scan;
 pub use sctp::{associations, endpoints};
 pub use source::ProcSource;

@@ -105,7 +105,26 @@ fn socket_inode(link: &[u8]) -> Option<u64> {
         Some(rest) if link.len() >= SHORTEST => rest.strip_suffix(b"]")?,
         _ => link.strip_prefix(b"[0000]:")?,
     };
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    whole_number(digits)
+}
+
+/// As `strtoul` with base 0, if it takes the whole text and the number fits.
+fn whole_number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text.trim_ascii_start()).ok()?;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    if digits.starts_with('+') {
+        return None;
+    }
+    let number = u64::from_str_radix(digits, radix).ok().filter(|&number| number != u64::MAX)?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 /// The first 511 bytes of the command line.
@@ -176,6 +195,12 @@ mod tests {
         assert_eq!(socket_inode(b"socket:[12]"), Some(12));
         assert_eq!(socket_inode(b"socket:[1]"), None);
         assert_eq!(socket_inode(b"[0000]:77"), Some(77));
+        assert_eq!(socket_inode(b"[0000]:5"), Some(5));
+        assert_eq!(socket_inode(b"socket:[010]"), Some(8));
+        assert_eq!(socket_inode(b"socket:[0x1f]"), Some(31));
+        assert_eq!(socket_inode(b"socket:[ +15]"), Some(15));
+        assert_eq!(socket_inode(b"socket:[12]zz"), None);
+        assert_eq!(socket_inode(b"socket:[+-12]"), None);
         assert_eq!(socket_inode(b"socket:[x1]"), None);
         assert_eq!(socket_inode(b"pipe:[123456]"), None);
         assert_eq!(socket_inode(b"socket:[99999999999999999999999"), None);

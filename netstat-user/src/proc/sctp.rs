@@ -1,6 +1,9 @@
 //! SCTP: /proc/net/sctp/eps and assocs.
 
-use std::{io::Read, net::IpAddr};
+use std::{
+    io::Read,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use crate::{
     source::Line,
@@ -34,7 +37,7 @@ fn endpoint(text: &[u8]) -> Option<Endpoint> {
         port: number(words.nth(1)?) as u32,
         uid: number(words.next()?) as i32,
         inode: number(words.next()?).cast_unsigned(),
-        local: words.filter_map(address).collect(),
+        local: words.map(|word| address(word).unwrap_or(UNREADABLE)).collect(),
     })
 }
 
@@ -51,10 +54,10 @@ fn association(text: &[u8]) -> Option<Association> {
         ..Association::default()
     };
     for word in words.by_ref().take_while(|&word| word != b"<->") {
-        association.local.extend(address(word));
+        association.local.push(primary(word).unwrap_or(UNREADABLE));
     }
     // The numbers after the addresses are none.
-    association.remote = words.map_while(address).collect();
+    association.remote = words.map_while(primary).collect();
     Some(association)
 }
 
@@ -73,8 +76,15 @@ fn number(word: &[u8]) -> i64 {
         .unwrap_or_default()
 }
 
+/// What the reference takes a word for that is no address.
+const UNREADABLE: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
+
+/// An address of an association: a `*` marks the primary one.
+fn primary(word: &[u8]) -> Option<IpAddr> {
+    address(word.strip_prefix(b"*").unwrap_or(word))
+}
+
 fn address(word: &[u8]) -> Option<IpAddr> {
-    let word = word.strip_prefix(b"*").unwrap_or(word);
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
