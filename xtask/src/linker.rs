@@ -1,15 +1,21 @@
 //! bpf-linker: turns the compiler's LLVM bitcode into the BPF object.
 
-use std::process::Command;
+use std::{
+    env::consts::ARCH,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     exec::{cargo, exec, find, output, own_tools, say, search_path},
-    toolchain::BpfToolchain,
+    toolchain::{BpfToolchain, LLVM},
 };
 
-/// 0.10.3 reads LLVM up to 22, which is what the BPF compilers have.
+/// Made for LLVM 22, which is what the BPF compilers have.
 const VERSION: &str = "0.10.3";
 
 /// Installs bpf-linker unless the right version is there.
@@ -19,7 +25,7 @@ const VERSION: &str = "0.10.3";
 pub(crate) fn ensure(toolchain: &BpfToolchain) -> Result<()> {
     let found = installed();
     if found.as_deref() == Some(VERSION) {
-        return Ok(());
+        return wrap(toolchain);
     }
     let beside = found.is_some();
     match found {
@@ -38,7 +44,7 @@ pub(crate) fn ensure(toolchain: &BpfToolchain) -> Result<()> {
         })?;
     }
     match installed() {
-        Some(version) if version == VERSION => Ok(()),
+        Some(version) if version == VERSION => wrap(toolchain),
         Some(other) => bail!("bpf-linker on PATH is still {other}: take it off PATH"),
         None => bail!("bpf-linker was built but is not on PATH: add cargo's bin directory to PATH"),
     }
@@ -62,6 +68,66 @@ fn install(mut cargo: Command, beside: bool) -> Result<()> {
         cargo.arg("--root").arg(own_tools());
     }
     exec(&mut cargo)
+}
+
+/// bpf-linker loads the first library on `LD_LIBRARY_PATH` whose name begins with `libLLVM`: on a
+/// machine with several it can be a wrong one, and Debian's directory is not on that path at all.
+/// So the build links through a script that shows it the compiler's LLVM and nothing else.
+fn wrap(toolchain: &BpfToolchain) -> Result<()> {
+    let lib = toolchain.sysroot()?.join("lib");
+    let places = [lib.join(format!("{ARCH}-linux-gnu")), lib];
+    let library = places
+        .iter()
+        .find_map(|dir| llvm_in(dir))
+        .with_context(|| {
+            format!(
+                "the BPF toolchain has no libLLVM.so.{LLVM} in {}",
+                places[1].display()
+            )
+        })?;
+    let linker = find("bpf-linker").context("bpf-linker is not on PATH")?;
+    let shown = own_tools().join("llvm");
+    let link = shown.join(format!("libLLVM.so.{LLVM}"));
+    // Nothing is touched that is right: another build may be linking just now.
+    if fs::read_link(&link).ok().as_ref() != Some(&library) {
+        fs::create_dir_all(&shown)?;
+        let _ = fs::remove_file(&link);
+        symlink(&library, &link)?;
+    }
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+        shown.display(),
+        linker.display()
+    );
+    if fs::read_to_string(wrapper()).is_ok_and(|written| written == script) {
+        return Ok(());
+    }
+    fs::create_dir_all(own_tools().join("wrapper"))?;
+    fs::write(wrapper(), script).context("cannot write the linker's script")?;
+    fs::set_permissions(wrapper(), fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Its name must begin with `bpf-linker`: rustc tells linkers by their names.
+fn wrapper() -> PathBuf {
+    own_tools().join("wrapper/bpf-linker")
+}
+
+/// Makes a cargo that builds for the BPF target link through the script, once there is one.
+pub(crate) fn apply(command: &mut Command) {
+    if wrapper().exists() {
+        command.env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", wrapper());
+    }
+}
+
+/// The library of the right LLVM in a directory.
+fn llvm_in(dir: &Path) -> Option<PathBuf> {
+    let start = format!("libLLVM.so.{LLVM}");
+    let entries = fs::read_dir(dir).ok()?.filter_map(Result::ok);
+    entries.map(|entry| entry.path()).find(|path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(&start))
+    })
 }
 
 fn version_of(printed: &str) -> Option<&str> {

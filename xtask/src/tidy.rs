@@ -31,7 +31,10 @@ impl Breach {
 }
 
 /// Files over the limit of [`rules::length`], each with its reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[(
+    "netstat-user/src/conn/table.rs",
+    "one fold over one table; to be split by kind of event",
+)];
 
 /// Files that are not text, each with its reason.
 const BINARY_FILES: &[(&str, &str)] = &[];

@@ -1,25 +1,22 @@
 //! The compiler of the BPF programs: `core` is built for `bpfel-unknown-none`, so a rustc with its
 //! own library sources (rust-src) is needed. Stable from rustup has none by default.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     apt,
     exec::{exec, exec_within, find, output, say, search_path},
+    linker,
 };
 
 /// Names the rustup toolchain to use; netstat-user's build script reads it too.
 pub(crate) const VARIABLE: &str = "NETSTAT_BPF_TOOLCHAIN";
 
-/// LLVM of bpf-linker ([`crate::linker`]): it cannot read what a newer compiler writes.
-const NEWEST_LLVM: u32 = 22;
+/// The LLVM that bpf-linker ([`crate::linker`]) is made for. It loads the compiler's own, and it
+/// cannot read what a newer compiler writes.
+pub(crate) const LLVM: u32 = 22;
 
 /// The nightly that is fetched if there is none: 1.97, LLVM 22.
 const NIGHTLY: &str = "nightly-2026-05-20";
@@ -59,23 +56,31 @@ impl BpfToolchain {
             Self::Rustup(name) => command.env("PATH", search_path(&[])).env(VARIABLE, name),
             Self::Plain(bin) => command.env("PATH", search_path(std::slice::from_ref(bin))),
         };
+        linker::apply(command);
     }
 
     /// What keeps it from building the BPF programs.
     fn check(&self) -> Result<()> {
         let version = output(self.command("rustc").arg("-vV")).context("it does not run")?;
         let llvm = llvm_major(&version).context("`rustc -vV` names no LLVM version")?;
-        if llvm > NEWEST_LLVM {
-            bail!("its LLVM {llvm} is newer than bpf-linker's {NEWEST_LLVM}");
+        if llvm != LLVM {
+            bail!("its LLVM is {llvm}, and bpf-linker's is {LLVM}");
         }
-        let sysroot = output(self.command("rustc").args(["--print", "sysroot"]))
-            .context("it has no sysroot")?;
-        let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+        let library = self.sysroot()?.join("lib/rustlib/src/rust/library");
         if !library.join("core/src/lib.rs").exists() {
             bail!("it has no rust-src");
         }
         output(self.command("cargo").arg("--version")).context("it has no cargo")?;
         Ok(())
+    }
+
+    /// The directory above its `lib`.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) fn sysroot(&self) -> Result<PathBuf> {
+        let sysroot = output(self.command("rustc").args(["--print", "sysroot"]));
+        Ok(PathBuf::from(sysroot.context("it has no sysroot")?.trim()))
     }
 
     fn works(&self) -> bool {
@@ -176,7 +181,7 @@ fn install_debian() -> Result<()> {
         format!(
             "no compiler for the BPF programs: run `rustup toolchain install {NIGHTLY} --component \
              rust-src` on a machine with internet access, or set {VARIABLE} to a rustup toolchain \
-             that has rust-src and an LLVM up to {NEWEST_LLVM}"
+             that has rust-src and LLVM {LLVM}"
         )
     })
 }
@@ -184,7 +189,7 @@ fn install_debian() -> Result<()> {
 fn useless(why: &anyhow::Error) -> anyhow::Error {
     anyhow::anyhow!(
         "Debian's compiler in /usr is of no use: {why:#}; set {VARIABLE} to a rustup toolchain \
-         that has rust-src and an LLVM up to {NEWEST_LLVM}"
+         that has rust-src and LLVM {LLVM}"
     )
 }
 

@@ -58,7 +58,9 @@ fn safety_above(above: &[&str], code: &[&str]) -> bool {
             return true;
         }
         let attribute = line.starts_with("#[");
-        let ends_before = code.is_empty() || code.ends_with([';', '{', '}', ',']);
+        // `let x = if c {` and `} else {` are parts of a statement that goes on.
+        let goes_on = code.ends_with('{') && (code.contains(" = ") || code.starts_with("} else"));
+        let ends_before = !goes_on && (code.is_empty() || code.ends_with([';', '{', '}', ',']));
         if !comment && !attribute && ends_before {
             return false;
         }
@@ -126,7 +128,8 @@ const HOOKS: &[&str] = &[
 ];
 
 /// BPF programs whose doc comment does not say since which kernel they load and in which context
-/// they run. The hook is named by the attribute, by the section, or after `Hook:`.
+/// they run. The hook is named by the attribute, by the section, after `Hook:`, or is
+/// `BPF_PROG_TEST_RUN` for what user space runs by itself.
 pub(super) fn undocumented_hooks(source: &str) -> Vec<Breach> {
     let lines: Vec<&str> = source.lines().collect();
     let mut found = Vec::new();
@@ -146,7 +149,10 @@ pub(super) fn undocumented_hooks(source: &str) -> Vec<Breach> {
             .into_iter()
             .filter(|word| !docs.contains(word))
             .collect();
-        if arguments.is_empty() && !docs.contains("Hook:") {
+        let named = ["Hook:", "BPF_PROG_TEST_RUN"]
+            .iter()
+            .any(|word| docs.contains(word));
+        if arguments.is_empty() && !named {
             missing.push("Hook:");
         }
         if !missing.is_empty() {
@@ -210,6 +216,7 @@ mod tests {
             "// SAFETY: a\n// b\nlet x = unsafe { f() };",
             "// SAFETY: a\n#[cfg(x)]\nunsafe impl Pod for X {}",
             "// SAFETY: a\nlet x =\n    unsafe { f() };",
+            "// SAFETY: a\n*x = if c {\n    0\n} else {\n    unsafe { f() }\n};",
             "f(unsafe { g() }); // SAFETY: a",
             "#[unsafe(no_mangle)]\nstatic X: u8 = 0;",
             "unsafe fn f() {}\nunsafe extern \"C\" {}",
