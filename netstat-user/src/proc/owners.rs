@@ -123,8 +123,14 @@ fn whole_number(text: &[u8]) -> Option<u64> {
     if digits.starts_with('+') {
         return None;
     }
-    let number = u64::from_str_radix(digits, radix).ok().filter(|&number| number != u64::MAX)?;
-    Some(if negative { number.wrapping_neg() } else { number })
+    let number = u64::from_str_radix(digits, radix)
+        .ok()
+        .filter(|&number| number != u64::MAX)?;
+    Some(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 /// The first 511 bytes of the command line.
@@ -182,7 +188,7 @@ mod tests {
         check(
             "110",
             b"/usr/bin/averyveryverylongname",
-            "110/averyveryveryve",
+            "110/averyveryverylo",
         );
         check("4194304", b"maxpidprogram", "4194304/maxpidprogr");
         check("7", b"relative/path/p\0", "7/relative/path/p");
