@@ -1,6 +1,7 @@
 //! The ways to run.
 
 mod netstat;
+mod radio;
 mod sections;
 pub mod sockets;
 mod stdout;

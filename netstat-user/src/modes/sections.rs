@@ -12,7 +12,10 @@ use crate::{
     view::{Screen, groups, header},
 };
 
-use super::sockets::{SectionResult, reason};
+use super::{
+    radio,
+    sockets::{SectionResult, reason},
+};
 
 /// What the reference returns as -1.
 const FAILED: SectionResult = SectionResult::Stop(255);
@@ -81,7 +84,7 @@ impl Sections<'_, '_> {
             (Family::Rose, "AF ROSE", &["rose"]),
         ] {
             if self.options.section(family) {
-                let result = self.other(name, files);
+                let result = self.other(family, name, files);
                 if result != SectionResult::Done {
                     return result;
                 }
@@ -241,12 +244,16 @@ impl Sections<'_, '_> {
         }
     }
 
-    /// Tables of removed protocols: only their absence is reported.
-    fn other(&mut self, name: &str, files: &[&str]) -> SectionResult {
+    /// A table that current kernels lack, under the first of its names that there is.
+    fn other(&mut self, family: Family, name: &str, files: &[&str]) -> SectionResult {
         let mut result = SectionResult::Done;
         for file in files {
-            let Err(error) = self.source.file(file) else {
-                return SectionResult::Done;
+            let error = match self.source.file(file) {
+                Err(error) => error,
+                Ok(file) => {
+                    radio::print(family, file, self.options, self.out);
+                    return SectionResult::Done;
+                }
             };
             if error.raw_os_error() != Some(libc::ENOENT) {
                 self.say(&format!("/proc/net/{file}: {}\n", reason(&error)));
