@@ -15,8 +15,10 @@ use crate::{
     toolchain::BpfToolchain,
 };
 
-/// Programs that are taken along from this machine where it has them.
-const PROGRAMS: [&str; 5] = ["netstat", "ip", "ss", "strace", "unshare"];
+/// Programs that are taken along from this machine where it has them. bash runs the scripts: it
+/// opens TCP and UDP sockets by itself, and it does not prefer busybox's own netstat as its shell
+/// would.
+const PROGRAMS: [&str; 6] = ["bash", "netstat", "ip", "ss", "strace", "unshare"];
 
 /// Modules that tests use and Debian does not build in, in the order of their dependencies.
 const MODULES: [&str; 7] = [
@@ -56,7 +58,7 @@ done
 for script in /scripts/*.sh; do
     name=${{script##*/}}
     echo "{MARK} begin $name on $(uname -r)"
-    timeout -k 5 300 sh "$script" </dev/null 2>&1
+    timeout -k 5 300 /usr/local/bin/bash "$script" </dev/null 2>&1
     status=$?
     echo
     echo "{MARK} end $name $status"
