@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
 use netstat_common::{
     event::ProcEvent,
     names,
@@ -63,6 +64,8 @@ pub struct Session {
     sleeping: super::map::Mapped<u64, true>,
     seen: Counters,
     pid_of_inode: Vec<(u64, u32)>,
+    /// Reads what the programs log, where that was asked for.
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Session {
@@ -87,6 +90,11 @@ impl Session {
         // SAFETY: one word, which the programs read and write as a whole.
         let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
         let hooks = hooks::attach(&mut object, purpose)?;
+        let logger = if debug {
+            Some(EbpfLogger::init(&mut object.ebpf).context("read the BPF programs' log")?)
+        } else {
+            None
+        };
         let mut session = Self {
             object,
             ring,
@@ -99,6 +107,7 @@ impl Session {
             sleeping,
             seen: Counters::default(),
             pid_of_inode: Vec::new(),
+            logger,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
@@ -111,6 +120,9 @@ impl Session {
     /// bpf(2), while healing after a loss.
     pub fn drain(&mut self, news: &mut News) -> Result<()> {
         self.take(news);
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         self.table.expire(clock::ktime(), &mut news.changes);
         let counters = self.object.counters()?;
         if counters.lost() > self.seen.lost() {
@@ -329,9 +341,9 @@ impl Session {
     }
 }
 
-impl std::os::fd::AsRawFd for Session {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.ring.as_raw_fd()
+impl std::os::fd::AsFd for Session {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }
 
