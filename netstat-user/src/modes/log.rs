@@ -25,7 +25,7 @@ use crate::{
     conn::types::{Change, Kind, Owner, Provenance, SockId},
     kernel::{
         object::Purpose,
-        session::{News, Session},
+        session::{News, SeedFrom, Session},
     },
     proc,
     view::log::{Line, json, json_lost, text},
@@ -52,7 +52,7 @@ pub fn run(options: &cli::Log) -> Result<()> {
     }
     // Asked for while there is one thread: later the C library cannot tell.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
-    let session = Session::start(Purpose::Log, debug_wanted()).context("log")?;
+    let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
     privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
