@@ -1,1 +1,4 @@
 //! /proc: socket tables, owners.
+
+pub mod addr_names;
+pub mod interfaces;
