@@ -2,13 +2,18 @@
 
 use std::{
     collections::HashMap,
-    ffi::{CStr, CString, c_char, c_int, c_void},
-    mem,
+    ffi::{CStr, c_char, c_int, c_void},
     net::{Ipv4Addr, Ipv6Addr},
-    ptr,
 };
 
-use crate::view::route::AddrNames;
+use crate::{
+    names::SystemNames,
+    view::{
+        Names as _,
+        names::{Service, sanitized},
+        route::AddrNames,
+    },
+};
 
 /// What `getnetbyaddr` gives; the C library has more fields than are read here.
 #[repr(C)]
@@ -27,6 +32,7 @@ unsafe extern "C" {
 pub struct LibcNames {
     hosts: HashMap<Ipv4Addr, Option<Vec<u8>>>,
     networks: HashMap<Ipv4Addr, Option<Vec<u8>>>,
+    system: SystemNames,
 }
 
 impl AddrNames for LibcNames {
@@ -39,38 +45,30 @@ impl AddrNames for LibcNames {
     }
 
     fn host6(&mut self, addr: Ipv6Addr) -> Option<Vec<u8>> {
-        const LONGEST: usize = 1025;
-        // SAFETY: a sockaddr_in6 is integers, for which zero is a value.
-        let mut socket: libc::sockaddr_in6 = unsafe { mem::zeroed() };
-        socket.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-        socket.sin6_addr.s6_addr = addr.octets();
-        let mut name = [0; LONGEST];
-        // SAFETY: both buffers are as long as said and outlive the call.
-        let status = unsafe {
-            libc::getnameinfo(
-                (&raw const socket).cast(),
-                size_of::<libc::sockaddr_in6>() as libc::socklen_t,
-                name.as_mut_ptr(),
-                LONGEST as libc::socklen_t,
-                ptr::null_mut(),
-                0,
-                0,
-            )
-        };
-        let bytes: Vec<u8> =
-            name.iter().map(|&char| char as u8).take_while(|&byte| byte != 0).collect();
-        // Without a name the library writes the number, which netstat then writes its own way.
-        let number = std::str::from_utf8(&bytes).is_ok_and(|t| t.parse::<Ipv6Addr>().is_ok());
-        (status == 0 && !number).then_some(bytes)
+        let mut name = Vec::new();
+        self.system.host(addr.into(), &mut name).then_some(name)
     }
 
     fn port(&mut self, proto: &str, port: u16) -> Option<Vec<u8>> {
-        let proto = CString::new(proto).ok()?;
-        // SAFETY: the name ends in NUL and outlives the call.
-        let entry = unsafe { libc::getservbyport(port.to_be().into(), proto.as_ptr()) };
-        // SAFETY: an entry that is not null has a name, valid until the next call.
-        unsafe { entry.as_ref().map(|entry| CStr::from_ptr(entry.s_name).to_bytes().to_vec()) }
+        let service = match proto {
+            "tcp" => Service::Tcp,
+            "udp" => Service::Udp,
+            _ => return None,
+        };
+        let mut name = Vec::new();
+        self.system.service(service, port.into(), &mut name).then_some(name)
     }
+}
+
+/// A copy of a name, fit for a terminal: names come from other machines too.
+///
+/// # Safety
+/// `text` ends in NUL and stays as it is during the call.
+unsafe fn copy(text: *const c_char) -> Vec<u8> {
+    let mut name = Vec::new();
+    // SAFETY: the caller's promise.
+    sanitized(&mut name, unsafe { CStr::from_ptr(text) }.to_bytes());
+    name
 }
 
 fn host(addr: Ipv4Addr) -> Option<Vec<u8>> {
@@ -84,12 +82,12 @@ fn host(addr: Ipv4Addr) -> Option<Vec<u8>> {
         )
     };
     // SAFETY: an entry that is not null has a name, valid until the next call.
-    unsafe { entry.as_ref().map(|entry| CStr::from_ptr(entry.h_name).to_bytes().to_vec()) }
+    unsafe { entry.as_ref().map(|entry| copy(entry.h_name)) }
 }
 
 fn network(addr: Ipv4Addr) -> Option<Vec<u8>> {
     // SAFETY: no pointers go in.
     let entry = unsafe { getnetbyaddr(addr.into(), libc::AF_INET) };
     // SAFETY: an entry that is not null has a name, valid until the next call.
-    unsafe { entry.as_ref().map(|entry| CStr::from_ptr(entry.name).to_bytes().to_vec()) }
+    unsafe { entry.as_ref().map(|entry| copy(entry.name)) }
 }

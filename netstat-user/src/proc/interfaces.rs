@@ -72,8 +72,8 @@ impl Interfaces {
         let mtu = ask(libc::SIOCGIFMTU).map(|a| unsafe { a.ifr_ifru.ifru_mtu }).unwrap_or(0);
         let map = ask(libc::SIOCGIFMAP).map(|answer| map(&answer)).unwrap_or_default();
         let queue = ask(libc::SIOCGIFTXQLEN)
-            // SAFETY: the answer is an int; all int members lie at the start of the union.
-            .map(|a| unsafe { a.ifr_ifru.ifru_ivalue })
+            // SAFETY: the answer is an int, as all int members of the union are.
+            .map(|a| unsafe { a.ifr_ifru.ifru_metric })
             .ok();
         let addr = |request| ask(request).map(|answer| ipv4(&answer));
         let zero = Ipv4Addr::UNSPECIFIED;

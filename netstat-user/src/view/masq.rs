@@ -81,7 +81,7 @@ fn entry(line: &[u8], has_previous: bool) -> Result<Entry, Broken> {
 fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
     let mut scan = CScan::new(line);
     let word = scan.word(usize::MAX)?;
-    let mut addr = |scan: &mut CScan<'_>| -> Option<(Ipv4Addr, u16)> {
+    let addr = |scan: &mut CScan<'_>| -> Option<(Ipv4Addr, u16)> {
         let addr = Ipv4Addr::from(scan.hex(usize::MAX)? as u32);
         scan.literal(b':');
         Some((addr, scan.hex(usize::MAX)? as u16))

@@ -1,4 +1,6 @@
 //! Rows to bytes.
+//!
+//! Pure: a row, the options and a [`Names`] in, bytes out. Widths and cuts count bytes.
 
 pub mod cscan;
 pub mod iface;
@@ -14,3 +16,16 @@ mod route_rows;
 pub mod row;
 pub mod stats;
 mod stats_tables;
+pub mod addr;
+pub mod cell;
+pub mod groups;
+pub mod header;
+pub mod inet;
+pub mod names;
+pub mod sctp;
+pub mod state;
+pub mod timer;
+pub mod unix;
+
+pub use inet::{Contexts, Screen};
+pub use names::Names;
