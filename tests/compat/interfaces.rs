@@ -96,10 +96,11 @@ fn interfaces_are_told_alike() {
     });
 }
 
-/// Types whose addresses the reference reads no further than the kernel fills them.
-const TYPES: [u16; 27] = [
+/// The types that tun knows, but for GRE (778): of its address the kernel fills four bytes, and the
+/// reference prints four more from its stack.
+const TYPES: [u16; 26] = [
     0, 1, 3, 7, 15, 27, 32, 256, 257, 258, 259, 264, 270, 271, 512, 513, 516, 768, 769, 770, 772,
-    774, 776, 778, 780, 783, 65534,
+    774, 776, 780, 783, 65534,
 ];
 
 #[test]

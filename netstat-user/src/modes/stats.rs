@@ -59,6 +59,9 @@ pub fn run(
 
 fn inet(root: &Path, report: &mut Report<'_>, err: &mut dyn Write) {
     pairs(root, "snmp", b"", report, err);
+    if !root.join("net/snmp").exists() {
+        return;
+    }
     if root.join("net/netstat").exists() {
         pairs(root, "netstat", b"", report, err);
     }

@@ -93,10 +93,6 @@ fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
     let delta = scan.int()? as i16;
     let previous = if has_previous { scan.int()? as i16 } else { 0 };
     let expires = scan.long()?;
-    scan.skip_space();
-    if !scan.rest().is_empty() {
-        return None;
-    }
     let proto = match word {
         b"IP" => "ip",
         b"TCP" => "tcp",
@@ -104,6 +100,10 @@ fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
         b"ICMP" => "icmp",
         _ => return Some(None),
     };
+    scan.skip_space();
+    if !scan.rest().is_empty() {
+        return None;
+    }
     Some(Some(Entry {
         proto,
         source,
