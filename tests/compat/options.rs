@@ -32,7 +32,7 @@ fn fixture(bench: &Bench) {
         ("route", "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"),
         ("snmp", "Ip: InReceives\nIp: 4\n"),
         ("snmp6", "Ip6InReceives 4\n"),
-        ("igmp", "h\n"),
+        ("igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"),
     ] {
         bench.write(&format!("net/{file}"), text);
     }

@@ -46,7 +46,8 @@ fn line(random: &mut Random, cache: bool) -> String {
         fields.extend((0..3).map(|_| number(random)));
         fields.push(v4(random));
     }
-    if random.once_in(20) {
+    // Of a short line of the cache the reference prints what its memory holds.
+    if !cache && random.once_in(20) {
         fields.truncate(random.below(fields.len()));
     }
     fields.join("\t") + "\n"

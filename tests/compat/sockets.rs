@@ -87,6 +87,8 @@ fn socket_rows_are_told_alike() {
     });
 }
 
+/// IPv4 only: the reference keeps IPv6 addresses in too small a place and prints half of them from
+/// what happens to follow it.
 fn sctp(random: &mut Random) -> (String, String) {
     let mut endpoints =
         " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n".to_owned();
@@ -96,7 +98,7 @@ fn sctp(random: &mut Random) -> (String, String) {
     let addrs = |random: &mut Random| {
         let mut text = String::new();
         for _ in 0..random.below(3) {
-            text += random.pick(&["127.0.0.1 ", "*10.1.2.3 ", "2001:db8:1234:5678::1 ", "0.0.0.0 "]);
+            text += random.pick(&["127.0.0.1 ", "*10.1.2.3 ", "192.168.255.255 ", "0.0.0.0 "]);
         }
         text
     };

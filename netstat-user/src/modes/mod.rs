@@ -6,6 +6,7 @@ mod netstat;
 mod report;
 pub mod route;
 mod route_other;
+mod radio;
 mod sections;
 pub mod sockets;
 pub mod stats;

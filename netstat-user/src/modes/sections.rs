@@ -12,7 +12,10 @@ use crate::{
     view::{Screen, groups, header},
 };
 
-use super::sockets::{SectionResult, reason};
+use super::{
+    radio,
+    sockets::{SectionResult, reason},
+};
 
 /// What the reference returns as -1.
 const FAILED: SectionResult = SectionResult::Stop(255);
@@ -81,7 +84,7 @@ impl Sections<'_, '_> {
             (Family::Rose, "AF ROSE", &["rose"]),
         ] {
             if self.options.section(family) {
-                let result = self.other(name, files);
+                let result = self.other(family, name, files);
                 if result != SectionResult::Done {
                     return result;
                 }
@@ -241,12 +244,16 @@ impl Sections<'_, '_> {
         }
     }
 
-    /// Tables of removed protocols: only their absence is reported.
-    fn other(&mut self, name: &str, files: &[&str]) -> SectionResult {
+    /// A table that current kernels lack, under the first of its names that there is.
+    fn other(&mut self, family: Family, name: &str, files: &[&str]) -> SectionResult {
         let mut result = SectionResult::Done;
         for file in files {
-            let Err(error) = self.source.file(file) else {
-                return SectionResult::Done;
+            let error = match self.source.file(file) {
+                Err(error) => error,
+                Ok(file) => {
+                    radio::print(family, file, self.options, self.out);
+                    return SectionResult::Done;
+                }
             };
             if error.raw_os_error() != Some(libc::ENOENT) {
                 self.say(&format!("/proc/net/{file}: {}\n", reason(&error)));
@@ -332,4 +339,61 @@ impl Sections<'_, '_> {
 fn write(out: &mut dyn Write, row: &mut Vec<u8>) {
     let _ = out.write_all(row);
     row.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use crate::{
+        cmdline::{Next, Surroundings, parse},
+        modes::sockets::round,
+        names::SystemNames,
+        proc::ProcSource,
+    };
+
+    use super::*;
+
+    fn shown(args: &[&str], root: &Path, rounds: usize) -> (String, String) {
+        let args: Vec<_> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        let Next::Run(options) = parse(b"netstat", &args, Surroundings::default()).next else {
+            panic!("{args:?} runs");
+        };
+        let mut source = ProcSource::new(root);
+        let mut names = SystemNames::default();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let result = round(&mut source, &options, &mut names, &mut out, &mut err);
+            assert_eq!(result, SectionResult::Done);
+        }
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (text(out), text(err))
+    }
+
+    #[test]
+    fn every_round_of_groups_is_as_the_first() {
+        let root = tempfile::tempdir().expect("a directory");
+        let net = root.path().join("net");
+        fs::create_dir(&net).expect("net");
+        let igmp = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n\
+            1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n";
+        fs::write(net.join("igmp"), igmp).expect("igmp");
+        let igmp6 = "1    lo              ff020000000000000000000000000001     1 0000000C 0\n";
+        fs::write(net.join("igmp6"), igmp6).expect("igmp6");
+        let once = shown(&["-gn"], root.path(), 1);
+        assert!(
+            once.0
+                .ends_with("lo              1      224.0.0.1\nlo              1      ff02::1\n")
+        );
+        assert_eq!(once.1, "");
+        assert_eq!(shown(&["-gn"], root.path(), 3).0, once.0.repeat(3));
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_ends() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(root.path().join("net/tcp")).expect("a directory for a table");
+        let (out, err) = shown(&["-ant"], root.path(), 1);
+        assert_eq!((out.lines().count(), err.as_str()), (2, ""));
+    }
 }

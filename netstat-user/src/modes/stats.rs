@@ -83,7 +83,8 @@ fn inet6(root: &Path, report: &mut Report<'_>, err: &mut dyn Write) {
 fn pairs(root: &Path, file: &str, prefix: &[u8], report: &mut Report<'_>, err: &mut dyn Write) {
     match read(root, file) {
         Ok(text) => {
-            if report.pairs(&text, prefix).is_err() {
+            // In the report on IPv6 the reference ends this file without a word.
+            if report.pairs(&text, prefix).is_err() && prefix.is_empty() {
                 put(err, format!("Problem while parsing {}\n", shown(file)));
             }
         }

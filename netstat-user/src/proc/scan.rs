@@ -2,7 +2,7 @@
 
 /// A line and how far it is scanned. Once a field does not fit, no later one does.
 #[derive(Clone, Debug)]
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     rest: &'a [u8],
     fields: usize,
     failed: bool,
@@ -11,7 +11,7 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Starts at the beginning of a line.
     #[must_use]
-    pub(super) fn new(line: &'a [u8]) -> Self {
+    pub(crate) fn new(line: &'a [u8]) -> Self {
         Self {
             rest: line,
             fields: 0,
@@ -21,32 +21,37 @@ impl<'a> Scan<'a> {
 
     /// How many fields fitted.
     #[must_use]
-    pub(super) fn fields(&self) -> usize {
+    pub(crate) fn fields(&self) -> usize {
         self.fields
     }
 
     /// A decimal number (`%d`, `%ld`), cut to 32 bits.
-    pub(super) fn int(&mut self) -> i32 {
-        self.number(10) as i32
+    pub(crate) fn int(&mut self) -> i32 {
+        let (negative, magnitude) = self.magnitude(10);
+        if negative {
+            magnitude.min(1 << 63).wrapping_neg() as i32
+        } else {
+            magnitude.min(i64::MAX.cast_unsigned()) as i32
+        }
     }
 
     /// A decimal number (`%lu`).
-    pub(super) fn long(&mut self) -> u64 {
+    pub(crate) fn long(&mut self) -> u64 {
         self.number(10)
     }
 
     /// A hexadecimal number (`%X`), cut to 32 bits.
-    pub(super) fn hex(&mut self) -> u32 {
+    pub(crate) fn hex(&mut self) -> u32 {
         self.number(16) as u32
     }
 
     /// A hexadecimal number (`%lX`).
-    pub(super) fn long_hex(&mut self) -> u64 {
+    pub(crate) fn long_hex(&mut self) -> u64 {
         self.number(16)
     }
 
     /// This byte and no other.
-    pub(super) fn literal(&mut self, byte: u8) {
+    pub(crate) fn literal(&mut self, byte: u8) {
         match self.rest.split_first() {
             Some((&first, rest)) if !self.failed && first == byte => self.rest = rest,
             _ => self.failed = true,
@@ -54,7 +59,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Up to 64 hexadecimal digits (`%64[0-9A-Fa-f]`), after white space.
-    pub(super) fn digits(&mut self) -> &'a [u8] {
+    pub(crate) fn digits(&mut self) -> &'a [u8] {
         const LONGEST: usize = 64;
         self.skip_space();
         let length = self
@@ -67,7 +72,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Bytes up to white space (`%s`).
-    pub(super) fn word(&mut self) -> &'a [u8] {
+    pub(crate) fn word(&mut self) -> &'a [u8] {
         self.skip_space();
         let length = self
             .rest
@@ -93,10 +98,18 @@ impl<'a> Scan<'a> {
         self.rest = &self.rest[blanks..];
     }
 
-    /// As `strtoul`: a sign, `0x` before hexadecimal, the largest number if it does not fit.
+    /// As `strtoul`: the largest number if it does not fit.
     fn number(&mut self, radix: u32) -> u64 {
+        match self.magnitude(radix) {
+            (true, magnitude) if magnitude < u64::MAX => magnitude.wrapping_neg(),
+            (_, magnitude) => magnitude,
+        }
+    }
+
+    /// The sign of a number and its digits; `0x` may stand before hexadecimal ones.
+    fn magnitude(&mut self, radix: u32) -> (bool, u64) {
         if self.failed {
-            return 0;
+            return (false, 0);
         }
         self.skip_space();
         let (negative, mut digits) = match self.rest {
@@ -113,9 +126,9 @@ impl<'a> Scan<'a> {
             .count();
         if length == 0 {
             self.failed = true;
-            return 0;
+            return (false, 0);
         }
-        let number = digits[..length].iter().fold(0_u64, |number, &byte| {
+        let magnitude = digits[..length].iter().fold(0_u64, |number, &byte| {
             let digit = char::from(byte).to_digit(radix).unwrap_or_default();
             number
                 .checked_mul(radix.into())
@@ -124,11 +137,7 @@ impl<'a> Scan<'a> {
         });
         self.rest = &digits[length..];
         self.fields += 1;
-        if negative {
-            number.wrapping_neg()
-        } else {
-            number
-        }
+        (negative, magnitude)
     }
 }
 
@@ -163,5 +172,8 @@ mod tests {
         assert_eq!(scan.long_hex(), u64::MAX);
         assert_eq!(scan.long_hex(), 16);
         assert_eq!(scan.long(), u64::MAX);
+        let mut scan = Scan::new(b"9223372036854775808 -9223372036854775809 -1 -1");
+        assert_eq!((scan.int(), scan.int()), (-1, 0));
+        assert_eq!((scan.long(), scan.int()), (u64::MAX, -1));
     }
 }

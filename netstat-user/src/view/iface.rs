@@ -110,12 +110,18 @@ pub fn counters(file: &[u8], mut each: impl FnMut(&[u8], &dyn Fn(&mut Counters))
 }
 
 /// The name and what follows its colon. `name:digits:` is the name of an alias.
+///
+/// The reference takes 15 bytes at most for the name, and no numbers after so long a name.
 fn split_name(line: &[u8]) -> (&[u8], &[u8]) {
     let start = line.iter().take_while(|&&byte| is_space(byte)).count();
+    const LONGEST: usize = 15;
     let line = &line[start..];
     let Some(end) = line.iter().position(|&byte| byte == b':' || is_space(byte)) else {
         return (line, b"");
     };
+    if end >= LONGEST {
+        return line.split_at(LONGEST);
+    }
     let (name, rest) = line.split_at(end);
     let Some(after) = rest.strip_prefix(b":") else { return (name, rest) };
     let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -188,6 +194,8 @@ mod tests {
         assert_eq!(split_name(b"eth0:3: 1"), (&b"eth0:3"[..], &b" 1"[..]));
         assert_eq!(split_name(b"eth0 1"), (&b"eth0"[..], &b" 1"[..]));
         assert_eq!(split_name(b"eth0:x 1"), (&b"eth0"[..], &b"x 1"[..]));
+        let long = b"fifteen-letters: 1 2";
+        assert_eq!(split_name(long), (&b"fifteen-letters"[..], &b": 1 2"[..]));
         assert_eq!(split_name(b""), (&b""[..], &b""[..]));
     }
 

@@ -59,10 +59,10 @@ impl<'a> Report<'a> {
             }
             let Some(values) = lines.next() else { break };
             let (name, keys) = at_colon(keys).ok_or(NotPairs)?;
+            let (_, values) = at_colon(values).ok_or(NotPairs)?;
             if !name.starts_with(prefix) {
                 continue;
             }
-            let (_, values) = at_colon(values).ok_or(NotPairs)?;
             self.section(name);
             let mut values = CScan::new(values);
             let keys = keys.split(|byte| matches!(byte, b' ' | b'\t' | b'\n'));
