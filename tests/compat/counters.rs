@@ -68,7 +68,10 @@ const SCTP: &str = "SctpCurrEstab SctpActiveEstabs SctpPassiveEstabs SctpAborted
     SctpOutSCTPPacks SctpInSCTPPacks SctpT1InitExpireds";
 
 fn shuffled<'a>(random: &mut Random, words: &'a str) -> Vec<&'a str> {
-    let mut words: Vec<_> = words.split_whitespace().filter(|_| !random.once_in(4)).collect();
+    let mut words: Vec<_> = words
+        .split_whitespace()
+        .filter(|_| !random.once_in(4))
+        .collect();
     if random.once_in(2) {
         for at in (1..words.len()).rev() {
             words.swap(at, random.below(at + 1));
@@ -91,11 +94,19 @@ fn value(random: &mut Random) -> String {
 
 fn pair(random: &mut Random, name: &str, keys: &str) -> String {
     let keys = shuffled(random, keys);
-    let count = if random.once_in(20) { random.below(keys.len() + 1) } else { keys.len() };
+    let count = if random.once_in(20) {
+        random.below(keys.len() + 1)
+    } else {
+        keys.len()
+    };
     let values: Vec<_> = (0..count).map(|_| value(random)).collect();
     let blank = if random.once_in(15) { "\n" } else { "" };
     let colon = if random.once_in(40) { "" } else { ":" };
-    format!("{name}: {}\n{name}{colon} {}\n{blank}", keys.join(" "), values.join(" "))
+    format!(
+        "{name}: {}\n{name}{colon} {}\n{blank}",
+        keys.join(" "),
+        values.join(" ")
+    )
 }
 
 fn lines(random: &mut Random, words: &str) -> String {
@@ -122,9 +133,12 @@ fn counters_are_told_alike() {
             let sctp = lines(random, SCTP);
             let options = random.options("s", "tuUSw");
             let options6 = random.options("s6", "tuUSw");
-            for (file, text) in
-                [("snmp", snmp), ("netstat", netstat), ("snmp6", snmp6), ("sctp/snmp", sctp)]
-            {
+            for (file, text) in [
+                ("snmp", snmp),
+                ("netstat", netstat),
+                ("snmp6", snmp6),
+                ("sctp/snmp", sctp),
+            ] {
                 if !bench.random.once_in(15) {
                     bench.write(&format!("net/{file}"), text);
                 }

@@ -4,7 +4,8 @@ use std::{fs::File, os::fd::AsRawFd as _, process::Command};
 
 use netstat_tests::fixture::{Bench, Random, cases};
 
-const HEADER: &str = "Inter-|   Receive                                                |  Transmit\n";
+const HEADER: &str =
+    "Inter-|   Receive                                                |  Transmit\n";
 const COLUMNS: [&str; 3] = [
     " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop \
      fifo colls carrier compressed\n",
@@ -12,22 +13,47 @@ const COLUMNS: [&str; 3] = [
     " face |packets errs drop fifo frame|packets errs drop fifo colls carrier\n",
 ];
 const NAMES: [&str; 14] = [
-    "lo", "eth0", "eth1", "eth02", "eth2", "eth10", "b2a", "b10a", "Z9", "aaa", "eth", "a-b.4094",
-    "fifteen-letters", "br0",
+    "lo",
+    "eth0",
+    "eth1",
+    "eth02",
+    "eth2",
+    "eth10",
+    "b2a",
+    "b10a",
+    "Z9",
+    "aaa",
+    "eth",
+    "a-b.4094",
+    "fifteen-letters",
+    "br0",
 ];
 
 fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split_whitespace()).status();
-    assert!(status.is_ok_and(|status| status.success()), "ip {arguments}");
+    let status = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "ip {arguments}"
+    );
 }
 
 fn make_interfaces() {
     ip("link set lo up");
     for (at, pair) in NAMES[1..13].chunks(2).enumerate() {
-        ip(&format!("link add {} type veth peer name {}", pair[0], pair[1]));
+        ip(&format!(
+            "link add {} type veth peer name {}",
+            pair[0], pair[1]
+        ));
         ip(&format!("link set {} up", pair[0]));
         ip(&format!("addr add 10.{at}.0.1/24 brd + dev {}", pair[0]));
-        ip(&format!("addr add 10.{at}.1.1/28 dev {} label {}:{}", pair[0], pair[0], 10 - at));
+        ip(&format!(
+            "addr add 10.{at}.1.1/28 dev {} label {}:{}",
+            pair[0],
+            pair[0],
+            10 - at
+        ));
     }
     ip("addr add 192.0.2.1 peer 192.0.2.2 dev eth0 label eth0:web");
     ip("link set eth0 promisc on");
@@ -38,13 +64,21 @@ fn make_interfaces() {
 }
 
 fn counters(random: &mut Random) -> String {
-    let columns = if random.once_in(2) { COLUMNS[0] } else { COLUMNS[random.below(3)] };
+    let columns = if random.once_in(2) {
+        COLUMNS[0]
+    } else {
+        COLUMNS[random.below(3)]
+    };
     let mut text = format!("{HEADER}{columns}");
     for name in NAMES.iter().take(13) {
         if random.once_in(4) {
             continue;
         }
-        let count = if random.once_in(6) { random.below(17) } else { 16 };
+        let count = if random.once_in(6) {
+            random.below(17)
+        } else {
+            16
+        };
         let values: Vec<_> = (0..count)
             .map(|_| match random.below(3) {
                 0 => (1 << (10 * random.below(7))) + random.below(3) as u64,
@@ -64,7 +98,11 @@ fn counters(random: &mut Random) -> String {
 fn inet6(random: &mut Random) -> String {
     let mut text = String::new();
     for _ in 0..random.below(6) {
-        let high = if random.once_in(2) { 0 } else { random.number() };
+        let high = if random.once_in(2) {
+            0
+        } else {
+            random.number()
+        };
         let low = random.extreme();
         let (prefix, scope) = (random.below(129), random.below(16) * 16);
         let name = random.pick(&NAMES);
@@ -122,8 +160,7 @@ fn link_layers_are_told_alike() {
             assert_eq!(made, 0, "TUNSETIFF {name}");
             ip(&format!("link set {name} address 86:a2:9a:a4:60:e6"));
             // SAFETY: the argument is a number.
-            let set =
-                unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETLINK, libc::c_int::from(kind)) };
+            let set = unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETLINK, libc::c_int::from(kind)) };
             assert_eq!(set, 0, "TUNSETLINK {kind}");
             open.push(tun);
         }

@@ -23,8 +23,11 @@ fn masquerading_is_told_alike() {
                 let [from, to, masked] = [(); 3].map(|()| random.extreme() as u16);
                 let sequence = random.extreme() as u32;
                 let delta = random.extreme() as i32;
-                let previous =
-                    if has_previous { format!(" {:6}", random.extreme() as i32) } else { String::new() };
+                let previous = if has_previous {
+                    format!(" {:6}", random.extreme() as i32)
+                } else {
+                    String::new()
+                };
                 let expires = random.extreme() >> 1;
                 text += &format!(
                     "{proto} {source:08X}:{from:04X} {target:08X}:{to:04X} {masked:04X} \

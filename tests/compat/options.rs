@@ -7,32 +7,122 @@ use netstat_tests::fixture::{Bench, cases};
 const SHORT: &str = "A:CFMadeghilnNoprsStuUvVWw2fx64?Zk";
 
 const LINES: [&[&str]; 46] = [
-    &["-k"], &["-A"], &["--bogus"], &["--protocol"], &["--prot"], &["--route=1"], &["-?"],
-    &["-V"], &["-h"], &["-hV"], &["-Vh"], &["--num"], &["--u"], &["--un"], &["-rr"], &["-ss"],
-    &["-ii"], &["-MM"], &["-ir"], &["-is"], &["-sr"], &["-gr"], &["-gi"], &["-s", "-x"],
-    &["-s", "-4", "-6"], &["-A", ""], &["-A", "inet,foo"], &["-A", ",inet"], &["--tcpip"],
-    &["--ddp"], &["-A", "bluetooth"], &["-2"], &["-f"], &["-S"], &["-tSu"], &["--ax25"], &["-M"],
-    &["-Z"], &["-r", "-A", "unix"], &["-r", "--netrom"], &["-v"], &["-av"], &["-4v"],
-    &["-t", "foo", "-n"], &["--", "-t"], &["-A", "inet6", "-k"],
+    &["-k"],
+    &["-A"],
+    &["--bogus"],
+    &["--protocol"],
+    &["--prot"],
+    &["--route=1"],
+    &["-?"],
+    &["-V"],
+    &["-h"],
+    &["-hV"],
+    &["-Vh"],
+    &["--num"],
+    &["--u"],
+    &["--un"],
+    &["-rr"],
+    &["-ss"],
+    &["-ii"],
+    &["-MM"],
+    &["-ir"],
+    &["-is"],
+    &["-sr"],
+    &["-gr"],
+    &["-gi"],
+    &["-s", "-x"],
+    &["-s", "-4", "-6"],
+    &["-A", ""],
+    &["-A", "inet,foo"],
+    &["-A", ",inet"],
+    &["--tcpip"],
+    &["--ddp"],
+    &["-A", "bluetooth"],
+    &["-2"],
+    &["-f"],
+    &["-S"],
+    &["-tSu"],
+    &["--ax25"],
+    &["-M"],
+    &["-Z"],
+    &["-r", "-A", "unix"],
+    &["-r", "--netrom"],
+    &["-v"],
+    &["-av"],
+    &["-4v"],
+    &["-t", "foo", "-n"],
+    &["--", "-t"],
+    &["-A", "inet6", "-k"],
 ];
 
 const LONG: [&str; 44] = [
-    "ax25", "x25", "ip", "ipx", "appletalk", "netrom", "inet", "inet6", "ddp", "rose", "unix",
-    "bluetooth", "tcpip", "version", "interfaces", "help", "route", "masquerade", "protocol", "tcp",
-    "sctp", "udp", "udplite", "raw", "l2cap", "rfcomm", "listening", "all", "timers", "extend",
-    "programs", "verbose", "statistics", "wide", "numeric", "numeric-hosts", "numeric-ports",
-    "numeric-users", "symbolic", "cache", "fib", "groups", "context", "econet",
+    "ax25",
+    "x25",
+    "ip",
+    "ipx",
+    "appletalk",
+    "netrom",
+    "inet",
+    "inet6",
+    "ddp",
+    "rose",
+    "unix",
+    "bluetooth",
+    "tcpip",
+    "version",
+    "interfaces",
+    "help",
+    "route",
+    "masquerade",
+    "protocol",
+    "tcp",
+    "sctp",
+    "udp",
+    "udplite",
+    "raw",
+    "l2cap",
+    "rfcomm",
+    "listening",
+    "all",
+    "timers",
+    "extend",
+    "programs",
+    "verbose",
+    "statistics",
+    "wide",
+    "numeric",
+    "numeric-hosts",
+    "numeric-ports",
+    "numeric-users",
+    "symbolic",
+    "cache",
+    "fib",
+    "groups",
+    "context",
+    "econet",
 ];
 
 fn fixture(bench: &Bench) {
     for (file, text) in [
-        ("tcp", "h\n   0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 0 0 12 1\n"),
-        ("udp", "h\n   0: 00000000:0035 00000000:0000 07 0:0 0:0 0 0 0 13 1\n"),
+        (
+            "tcp",
+            "h\n   0: 0100007F:0016 00000000:0000 0A 0:0 0:0 0 0 0 12 1\n",
+        ),
+        (
+            "udp",
+            "h\n   0: 00000000:0035 00000000:0000 07 0:0 0:0 0 0 0 13 1\n",
+        ),
         ("unix", "h Inode\n1: 2 0 10000 1 1 14 /run/a\n"),
-        ("route", "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"),
+        (
+            "route",
+            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n",
+        ),
         ("snmp", "Ip: InReceives\nIp: 4\n"),
         ("snmp6", "Ip6InReceives 4\n"),
-        ("igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"),
+        (
+            "igmp",
+            "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n",
+        ),
     ] {
         bench.write(&format!("net/{file}"), text);
     }
@@ -46,7 +136,9 @@ fn chosen_command_lines_are_told_alike() {
         for line in LINES {
             bench.compare(line);
             bench.compare_with(line, |command| {
-                command.arg0("/a path/to netstat").env("POSIXLY_CORRECT", "1");
+                command
+                    .arg0("/a path/to netstat")
+                    .env("POSIXLY_CORRECT", "1");
             });
         }
         bench.compare_with(&["-k"], |command| {
@@ -85,7 +177,10 @@ fn random_bundles_are_told_alike() {
             for _ in 0..count {
                 bundle.push(letters[bench.random.below(letters.len())]);
             }
-            let word = bench.random.pick(&["inet", "inet6,unix", "ip", "foo", "-n", "ash", "--", ""]);
+            let word =
+                bench
+                    .random
+                    .pick(&["inet", "inet6,unix", "ip", "foo", "-n", "ash", "--", ""]);
             bench.compare(&[&bundle, word]);
         }
     });

@@ -31,14 +31,25 @@ fn number(random: &mut Random) -> String {
 
 fn line(random: &mut Random, cache: bool) -> String {
     let iface = random.pick(&INTERFACES);
-    let flags = if random.once_in(3) { random.number() as u32 } else { 1 | random.below(8) as u32 };
+    let flags = if random.once_in(3) {
+        random.number() as u32
+    } else {
+        1 | random.below(8) as u32
+    };
     let mask = if cache {
         v4(random)
     } else {
-        format!("{:08X}", u32::MAX.checked_shr(random.below(33) as u32).unwrap_or(0))
+        format!(
+            "{:08X}",
+            u32::MAX.checked_shr(random.below(33) as u32).unwrap_or(0)
+        )
     };
-    let mut fields =
-        vec![iface.to_owned(), v4(random), v4(random), format!("{flags:04X}")];
+    let mut fields = vec![
+        iface.to_owned(),
+        v4(random),
+        v4(random),
+        format!("{flags:04X}"),
+    ];
     fields.extend((0..3).map(|_| number(random)));
     fields.push(mask);
     fields.extend((0..3).map(|_| number(random)));
@@ -66,9 +77,20 @@ fn line6(random: &mut Random) -> String {
             .collect()
     };
     let (destination, source, next_hop) = (addr(false), addr(true), addr(false));
-    let (prefix, hop) = (random.below(129), if random.once_in(2) { addr_zero() } else { next_hop });
+    let (prefix, hop) = (
+        random.below(129),
+        if random.once_in(2) {
+            addr_zero()
+        } else {
+            next_hop
+        },
+    );
     let [metric, references, uses] = [(); 3].map(|()| random.extreme() as u32);
-    let flags = if random.once_in(3) { random.number() as u32 } else { 1 | random.below(8) as u32 };
+    let flags = if random.once_in(3) {
+        random.number() as u32
+    } else {
+        1 | random.below(8) as u32
+    };
     let iface = random.pick(&INTERFACES);
     format!(
         "{destination} {prefix:02x} {source} 00 {hop} {metric:08x} {references:08x} {uses:08x} \
@@ -122,8 +144,20 @@ fn families_are_told_alike() {
         bench.write("net/route", format!("{FIB}{FIRST}\n"));
         bench.write("net/ipv6_route", "");
         const FAMILIES: [&str; 14] = [
-            "ax25", "ip", "ip6", "ipx", "rose", "ddp", "netrom", "inet", "inet6", "unix",
-            "econet", "x25", "ash", "bluetooth",
+            "ax25",
+            "ip",
+            "ip6",
+            "ipx",
+            "rose",
+            "ddp",
+            "netrom",
+            "inet",
+            "inet6",
+            "unix",
+            "econet",
+            "x25",
+            "ash",
+            "bluetooth",
         ];
         for first in FAMILIES {
             for second in FAMILIES {

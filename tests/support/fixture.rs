@@ -38,7 +38,9 @@ impl Random {
     pub fn seeded() -> (u64, Self) {
         let seed = match std::env::var("NETSTAT_COMPAT_SEED") {
             Ok(seed) => seed.parse().expect("NETSTAT_COMPAT_SEED is a number"),
-            Err(_) => std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.subsec_nanos().into()),
+            Err(_) => std::time::UNIX_EPOCH
+                .elapsed()
+                .map_or(1, |time| time.subsec_nanos().into()),
         };
         (seed, Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
     }
@@ -71,8 +73,16 @@ impl Random {
 
     /// A number that is small, at a limit, or anything.
     pub fn extreme(&mut self) -> u64 {
-        const LIMITS: [u64; 8] =
-            [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000, i64::MAX as u64, u64::MAX];
+        const LIMITS: [u64; 8] = [
+            0,
+            1,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            i64::MAX as u64,
+            u64::MAX,
+        ];
         match self.below(4) {
             0 => LIMITS[self.below(LIMITS.len())],
             1 => self.number() & 0xffff_ffff,
@@ -120,7 +130,12 @@ impl Bench {
             });
             thread.join().expect("the test's thread ends")
         });
-        let Self { seed, compared, differences, .. } = bench;
+        let Self {
+            seed,
+            compared,
+            differences,
+            ..
+        } = bench;
         assert!(compared > 0, "no case was compared");
         eprintln!("{compared} cases compared, {} differ", differences.len());
         assert!(
@@ -139,7 +154,13 @@ impl Bench {
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
             .expect("private mounts");
         let (seed, random) = Random::seeded();
-        Self { directory, random, seed, compared: 0, differences: Vec::new() }
+        Self {
+            directory,
+            random,
+            seed,
+            compared: 0,
+            differences: Vec::new(),
+        }
     }
 
     /// Puts the fixture over /proc. What needs the real one, such as `ip`, comes before.
@@ -148,8 +169,14 @@ impl Bench {
     /// The mount fails.
     pub fn cover_proc(&self) {
         let none = None::<&str>;
-        mount(Some(self.directory.path()), "/proc", none, MsFlags::MS_BIND, none)
-            .expect("the fixture over /proc");
+        mount(
+            Some(self.directory.path()),
+            "/proc",
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .expect("the fixture over /proc");
     }
 
     /// Writes a file of the fixture.
@@ -202,7 +229,8 @@ impl Bench {
         let ours = start(ours().as_os_str(), arguments, &change);
         self.compared += 1;
         if real.status != ours.status || real.stdout != ours.stdout || real.stderr != ours.stderr {
-            self.differences.push(self.difference(arguments, &real, &ours));
+            self.differences
+                .push(self.difference(arguments, &real, &ours));
         }
     }
 
@@ -211,11 +239,14 @@ impl Bench {
         for (name, output) in [("reference", real), ("ours", ours)] {
             let _ = writeln!(text, "{name}: {}", output.status);
         }
-        for (stream, real, ours) in
-            [("stdout", &real.stdout, &ours.stdout), ("stderr", &real.stderr, &ours.stderr)]
-        {
+        for (stream, real, ours) in [
+            ("stdout", &real.stdout, &ours.stdout),
+            ("stderr", &real.stderr, &ours.stderr),
+        ] {
             let lines = |text: &[u8]| -> Vec<String> {
-                text.split(|&byte| byte == b'\n').map(|l| l.escape_ascii().to_string()).collect()
+                text.split(|&byte| byte == b'\n')
+                    .map(|l| l.escape_ascii().to_string())
+                    .collect()
             };
             let (real, ours) = (lines(real), lines(ours));
             let count = real.len().max(ours.len());
@@ -232,9 +263,15 @@ impl Bench {
 
 fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(program);
-    command.arg0("netstat").args(arguments).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+        .arg0("netstat")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null());
     change(&mut command);
-    command.output().unwrap_or_else(|error| panic!("run {}: {error}", program.display()))
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("run {}: {error}", program.display()))
 }
 
 /// The binary under test.
@@ -264,5 +301,8 @@ fn check_reference() {
 #[must_use]
 pub fn cases() -> usize {
     const DEFAULT: usize = 300;
-    std::env::var("NETSTAT_COMPAT_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(DEFAULT)
+    std::env::var("NETSTAT_COMPAT_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(DEFAULT)
 }

@@ -56,11 +56,18 @@ fn rows(request: &IfaceRequest, text: &mut Vec<u8>, err: &mut dyn Write) -> i32 
             return 1;
         }
     };
-    let addresses = if request.extend { inet6(request) } else { Vec::new() };
+    let addresses = if request.extend {
+        inet6(request)
+    } else {
+        Vec::new()
+    };
     for (name, counters) in listed(request, &interfaces, err) {
         let Ok(mut interface) = interfaces.interface(&name) else {
             put(err, &name);
-            put(err, ": error fetching interface information: Device not found\n");
+            put(
+                err,
+                ": error fetching interface information: Device not found\n",
+            );
             put(err, "missing interface information: No such device\n");
             return 1;
         };
@@ -69,8 +76,11 @@ fn rows(request: &IfaceRequest, text: &mut Vec<u8>, err: &mut dyn Write) -> i32 
         }
         interface.counters = counters;
         if request.extend {
-            interface.inet6 =
-                addresses.iter().filter(|addr| addr.iface == name).cloned().collect();
+            interface.inet6 = addresses
+                .iter()
+                .filter(|addr| addr.iface == name)
+                .cloned()
+                .collect();
             iface_rows::block(text, &interface);
         } else {
             iface_rows::row(text, &interface);
@@ -80,7 +90,9 @@ fn rows(request: &IfaceRequest, text: &mut Vec<u8>, err: &mut dyn Write) -> i32 
 }
 
 fn inet6(request: &IfaceRequest) -> Vec<Inet6> {
-    read(&request.proc, "if_inet6").map(|file| iface::inet6(&file)).unwrap_or_default()
+    read(&request.proc, "if_inet6")
+        .map(|file| iface::inet6(&file))
+        .unwrap_or_default()
 }
 
 /// All names, sorted.
@@ -93,7 +105,11 @@ fn listed(request: &IfaceRequest, interfaces: &Interfaces, err: &mut dyn Write) 
         }),
         Err(error) => put(
             err,
-            format!("Warning: cannot open {} ({}). Limited output.\n", shown("dev"), words(&error)),
+            format!(
+                "Warning: cannot open {} ({}). Limited output.\n",
+                shown("dev"),
+                words(&error)
+            ),
         ),
     }
     match interfaces.labels() {

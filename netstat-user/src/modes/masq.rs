@@ -32,7 +32,10 @@ pub fn run(
     let file = match read(&request.proc, FILE) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            put(err, format!("netstat: no support for `{FILE}' on this system.\n"));
+            put(
+                err,
+                format!("netstat: no support for `{FILE}' on this system.\n"),
+            );
             return 1;
         }
         Err(error) => {

@@ -3,10 +3,10 @@
 pub mod iface;
 pub mod masq;
 mod netstat;
+mod radio;
 mod report;
 pub mod route;
 mod route_other;
-mod radio;
 mod sections;
 pub mod sockets;
 pub mod stats;

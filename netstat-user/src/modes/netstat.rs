@@ -67,7 +67,9 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
                 fib: options.fib,
                 cache: options.cache,
             };
-            rounds(options.continuous, out, |out, _| route::run(&request, &mut names, out, err))
+            rounds(options.continuous, out, |out, _| {
+                route::run(&request, &mut names, out, err)
+            })
         }
         Mode::Interfaces => rounds(options.continuous, out, |out, first_round| {
             let request = IfaceRequest {
@@ -79,11 +81,22 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             iface::run(&request, &mut names, out, err)
         }),
         Mode::Statistics => {
-            let Protocols { tcp, udp, raw, sctp, .. } = options.protocols;
+            let Protocols {
+                tcp,
+                udp,
+                raw,
+                sctp,
+                ..
+            } = options.protocols;
             let request = StatsRequest {
                 proc,
                 families: options.families.listed().to_vec(),
-                sections: Sections { tcp, udp, raw, sctp },
+                sections: Sections {
+                    tcp,
+                    udp,
+                    raw,
+                    sctp,
+                },
             };
             exit_status(stats::run(&request, &mut names, out, err))
         }
@@ -94,7 +107,9 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
                 numeric_hosts: options.numeric.hosts,
                 numeric_ports: options.numeric.ports,
             };
-            rounds(options.continuous, out, |out, _| masq::run(&request, &mut names, out, err))
+            rounds(options.continuous, out, |out, _| {
+                masq::run(&request, &mut names, out, err)
+            })
         }
     }
 }

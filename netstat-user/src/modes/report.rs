@@ -23,7 +23,9 @@ pub(super) fn read(root: &Path, file: &str) -> io::Result<Vec<u8>> {
 
 /// The C library's words for an error.
 pub(super) fn words(error: &io::Error) -> String {
-    let Some(number) = error.raw_os_error() else { return error.to_string() };
+    let Some(number) = error.raw_os_error() else {
+        return error.to_string();
+    };
     // SAFETY: strerror takes any number; its text is copied before the next call, by one thread.
     let text = unsafe { CStr::from_ptr(libc::strerror(number)) };
     text.to_string_lossy().into_owned()

@@ -127,7 +127,10 @@ fn inet_table(
                 Err(column) => {
                     let column = String::from_utf8_lossy(column);
                     let name = shown(name);
-                    put(err, format!("warning: {name} does not contain required field {column}\n"));
+                    put(
+                        err,
+                        format!("warning: {name} does not contain required field {column}\n"),
+                    );
                     1
                 }
             }

@@ -36,7 +36,10 @@ pub(super) fn run(root: &Path, family: Family, out: &mut dyn Write, err: &mut dy
             put(err, "ROSE not configured in this system.\n");
         }
         Family::Ddp => {
-            put(err, format!("Error opening /proc/net/atalk_route: {ABSENT}\n"));
+            put(
+                err,
+                format!("Error opening /proc/net/atalk_route: {ABSENT}\n"),
+            );
             put(err, "DDP (AppleTalk) not configured on this system.\n");
         }
         Family::X25 => put(out, "X.25 not configured in this system.\n"),

@@ -44,7 +44,11 @@ pub fn run(
             0
         }
         _ => {
-            let list: Vec<&str> = request.families.iter().map(|family| family.name()).collect();
+            let list: Vec<&str> = request
+                .families
+                .iter()
+                .map(|family| family.name())
+                .collect();
             let list = list.join(",");
             put(
                 out,
@@ -76,7 +80,10 @@ fn inet6(root: &Path, report: &mut Report<'_>, err: &mut dyn Write) {
             report.names(&file);
             pairs(root, "snmp", b"Tcp", report, err);
         }
-        Err(error) => put(err, format!("cannot open {}: {}\n", shown("snmp6"), words(&error))),
+        Err(error) => put(
+            err,
+            format!("cannot open {}: {}\n", shown("snmp6"), words(&error)),
+        ),
     }
 }
 
@@ -88,6 +95,9 @@ fn pairs(root: &Path, file: &str, prefix: &[u8], report: &mut Report<'_>, err: &
                 put(err, format!("Problem while parsing {}\n", shown(file)));
             }
         }
-        Err(error) => put(err, format!("cannot open {}: {}\n", shown(file), words(&error))),
+        Err(error) => put(
+            err,
+            format!("cannot open {}: {}\n", shown(file), words(&error)),
+        ),
     }
 }

@@ -41,7 +41,10 @@ impl AddrNames for LibcNames {
     }
 
     fn network(&mut self, addr: Ipv4Addr) -> Option<Vec<u8>> {
-        self.networks.entry(addr).or_insert_with(|| network(addr)).clone()
+        self.networks
+            .entry(addr)
+            .or_insert_with(|| network(addr))
+            .clone()
     }
 
     fn host6(&mut self, addr: Ipv6Addr) -> Option<Vec<u8>> {
@@ -56,7 +59,9 @@ impl AddrNames for LibcNames {
             _ => return None,
         };
         let mut name = Vec::new();
-        self.system.service(service, port.into(), &mut name).then_some(name)
+        self.system
+            .service(service, port.into(), &mut name)
+            .then_some(name)
     }
 }
 

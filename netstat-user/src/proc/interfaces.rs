@@ -42,7 +42,9 @@ impl Interfaces {
             let bytes = room * size_of::<libc::ifreq>();
             let mut conf = libc::ifconf {
                 ifc_len: i32::try_from(bytes).map_err(io::Error::other)?,
-                ifc_ifcu: libc::__c_anonymous_ifc_ifcu { ifcu_req: requests.as_mut_ptr() },
+                ifc_ifcu: libc::__c_anonymous_ifc_ifcu {
+                    ifcu_req: requests.as_mut_ptr(),
+                },
             };
             // SAFETY: the kernel writes at most ifc_len bytes to the vector, which outlives the call.
             let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SIOCGIFCONF, &mut conf) };
@@ -67,10 +69,16 @@ impl Interfaces {
         let ask = |request| self.ask(name, request);
         // SAFETY, here and below: each ioctl that succeeds fills the union member that is read.
         let flags = unsafe { ask(libc::SIOCGIFFLAGS)?.ifr_ifru.ifru_flags };
-        let hardware = ask(libc::SIOCGIFHWADDR).map(|answer| hardware(&answer)).unwrap_or_default();
+        let hardware = ask(libc::SIOCGIFHWADDR)
+            .map(|answer| hardware(&answer))
+            .unwrap_or_default();
         // SAFETY: as above.
-        let mtu = ask(libc::SIOCGIFMTU).map(|a| unsafe { a.ifr_ifru.ifru_mtu }).unwrap_or(0);
-        let map = ask(libc::SIOCGIFMAP).map(|answer| map(&answer)).unwrap_or_default();
+        let mtu = ask(libc::SIOCGIFMTU)
+            .map(|a| unsafe { a.ifr_ifru.ifru_mtu })
+            .unwrap_or(0);
+        let map = ask(libc::SIOCGIFMAP)
+            .map(|answer| map(&answer))
+            .unwrap_or_default();
         let queue = ask(libc::SIOCGIFTXQLEN)
             // SAFETY: the answer is an int, as all int members of the union are.
             .map(|a| unsafe { a.ifr_ifru.ifru_metric })
@@ -112,13 +120,20 @@ impl Interfaces {
 }
 
 fn name(request: &libc::ifreq) -> Vec<u8> {
-    request.ifr_name.iter().map(|&char| char as u8).take_while(|&byte| byte != 0).collect()
+    request
+        .ifr_name
+        .iter()
+        .map(|&char| char as u8)
+        .take_while(|&byte| byte != 0)
+        .collect()
 }
 
 /// The address that an ioctl gave.
 fn ipv4(answer: &libc::ifreq) -> Ipv4Addr {
     // SAFETY: the union is plain bytes, filled by the kernel with a sockaddr_in.
-    let [_, _, a, b, c, d, ..] = unsafe { answer.ifr_ifru.ifru_addr }.sa_data.map(|b| b as u8);
+    let [_, _, a, b, c, d, ..] = unsafe { answer.ifr_ifru.ifru_addr }
+        .sa_data
+        .map(|b| b as u8);
     Ipv4Addr::new(a, b, c, d)
 }
 
@@ -129,7 +144,10 @@ fn hardware(answer: &libc::ifreq) -> Hardware {
     let from = unsafe { answer.ifr_ifru.ifru_hwaddr };
     let mut addr = from.sa_data.map(|byte| byte as u8);
     addr[KEPT..].fill(0);
-    Hardware { kind: from.sa_family, addr }
+    Hardware {
+        kind: from.sa_family,
+        addr,
+    }
 }
 
 fn map(answer: &libc::ifreq) -> Map {

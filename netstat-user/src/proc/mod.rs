@@ -1,8 +1,8 @@
 //! /proc: socket tables, owners.
 
 pub mod addr_names;
-pub mod interfaces;
 mod groups;
+pub mod interfaces;
 mod lines;
 mod owners;
 mod scan;

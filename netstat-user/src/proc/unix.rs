@@ -45,8 +45,11 @@ impl Reader {
         }
         let number = scan.long();
         let inode = self.has_inodes.then_some(number);
-        let path =
-            if self.has_inodes { scan.word().to_vec() } else { number.to_string().into_bytes() };
+        let path = if self.has_inodes {
+            scan.word().to_vec()
+        } else {
+            number.to_string().into_bytes()
+        };
         Line::Row(UnixRow {
             refcount,
             protocol,

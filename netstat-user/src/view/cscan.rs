@@ -15,7 +15,11 @@ impl<'a> CScan<'a> {
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         let rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
-        Self { rest, failed: false, fields: 0 }
+        Self {
+            rest,
+            failed: false,
+            fields: 0,
+        }
     }
 
     /// How many conversions fitted.
@@ -33,7 +37,12 @@ impl<'a> CScan<'a> {
     /// `%WIDTHs`
     pub fn word(&mut self, width: usize) -> Option<&'a [u8]> {
         self.skip_space();
-        let length = self.rest.iter().take(width).take_while(|&&byte| !is_space(byte)).count();
+        let length = self
+            .rest
+            .iter()
+            .take(width)
+            .take_while(|&&byte| !is_space(byte))
+            .count();
         if length == 0 {
             self.failed = true;
         }
@@ -63,13 +72,21 @@ impl<'a> CScan<'a> {
     /// `%lu`
     pub fn long(&mut self) -> Option<u64> {
         let (negative, digits) = self.number(10, usize::MAX)?;
-        Some(if digits == u64::MAX { digits } else { wrap(negative, digits) })
+        Some(if digits == u64::MAX {
+            digits
+        } else {
+            wrap(negative, digits)
+        })
     }
 
     /// `%WIDTHlx`; narrower conversions keep the low bits.
     pub fn hex(&mut self, width: usize) -> Option<u64> {
         let (negative, digits) = self.number(16, width)?;
-        Some(if digits == u64::MAX { digits } else { wrap(negative, digits) })
+        Some(if digits == u64::MAX {
+            digits
+        } else {
+            wrap(negative, digits)
+        })
     }
 
     /// A byte that must come next.
@@ -104,8 +121,13 @@ impl<'a> CScan<'a> {
         };
         let mut value = 0_u64;
         let mut length = 0;
-        for digit in digits.iter().map_while(|&byte| char::from(byte).to_digit(radix)) {
-            value = value.saturating_mul(radix.into()).saturating_add(digit.into());
+        for digit in digits
+            .iter()
+            .map_while(|&byte| char::from(byte).to_digit(radix))
+        {
+            value = value
+                .saturating_mul(radix.into())
+                .saturating_add(digit.into());
             length += 1;
         }
         if length == 0 {
@@ -126,7 +148,11 @@ pub fn is_space(byte: u8) -> bool {
 }
 
 fn wrap(negative: bool, digits: u64) -> u64 {
-    if negative { digits.wrapping_neg() } else { digits }
+    if negative {
+        digits.wrapping_neg()
+    } else {
+        digits
+    }
 }
 
 #[cfg(test)]

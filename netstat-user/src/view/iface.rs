@@ -123,8 +123,13 @@ fn split_name(line: &[u8]) -> (&[u8], &[u8]) {
         return line.split_at(LONGEST);
     }
     let (name, rest) = line.split_at(end);
-    let Some(after) = rest.strip_prefix(b":") else { return (name, rest) };
-    let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(after) = rest.strip_prefix(b":") else {
+        return (name, rest);
+    };
+    let digits = after
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if digits > 0 && after.get(digits) == Some(&b':') {
         return (&line[..=end + digits], &after[digits + 1..]);
     }
@@ -166,7 +171,9 @@ fn scan_counters(counters: &mut Counters, columns: Columns, rest: &[u8]) {
 /// The addresses of if_inet6; lines that are not as the kernel writes them are left out.
 #[must_use]
 pub fn inet6(file: &[u8]) -> Vec<Inet6> {
-    file.split(|&byte| byte == b'\n').filter_map(inet6_line).collect()
+    file.split(|&byte| byte == b'\n')
+        .filter_map(inet6_line)
+        .collect()
 }
 
 fn inet6_line(line: &[u8]) -> Option<Inet6> {
@@ -180,7 +187,12 @@ fn inet6_line(line: &[u8]) -> Option<Inet6> {
     let scope = scan.hex(2)?;
     scan.hex(2)?;
     let iface = scan.word(usize::MAX)?.to_vec();
-    Some(Inet6 { addr: segments.into(), prefix, scope, iface })
+    Some(Inet6 {
+        addr: segments.into(),
+        prefix,
+        scope,
+        iface,
+    })
 }
 
 #[cfg(test)]
@@ -189,7 +201,10 @@ mod tests {
 
     #[test]
     fn names_end_at_a_colon_unless_it_begins_an_alias() {
-        assert_eq!(split_name(b"  eth0:2104 24"), (&b"eth0"[..], &b"2104 24"[..]));
+        assert_eq!(
+            split_name(b"  eth0:2104 24"),
+            (&b"eth0"[..], &b"2104 24"[..])
+        );
         assert_eq!(split_name(b"  eth0: 1"), (&b"eth0"[..], &b" 1"[..]));
         assert_eq!(split_name(b"eth0:3: 1"), (&b"eth0:3"[..], &b" 1"[..]));
         assert_eq!(split_name(b"eth0 1"), (&b"eth0"[..], &b" 1"[..]));

@@ -48,7 +48,12 @@ impl Hardware {
         }
         let joined = |out: &mut Vec<u8>, length: usize, between: &str, upper: bool| {
             // What is longer than what the ioctl gives is 0.
-            let bytes = self.addr.iter().copied().chain(std::iter::repeat(0)).take(length);
+            let bytes = self
+                .addr
+                .iter()
+                .copied()
+                .chain(std::iter::repeat(0))
+                .take(length);
             for (at, byte) in bytes.enumerate() {
                 let between = if at == 0 { "" } else { between };
                 if upper {
@@ -153,6 +158,9 @@ mod tests {
         assert_eq!(shown(270), "rose 86a29aa460");
         assert_eq!(shown(772), "loop");
         assert_eq!(shown(768), "tunnel ");
-        assert_eq!(shown(65534), "unspec 86-A2-9A-A4-60-E6-00-00-00-00-00-00-00-00-00-00");
+        assert_eq!(
+            shown(65534),
+            "unspec 86-A2-9A-A4-60-E6-00-00-00-00-00-00-00-00-00-00"
+        );
     }
 }

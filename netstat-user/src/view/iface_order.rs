@@ -27,14 +27,19 @@ fn split_alias(name: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Splits off the digits at the end.
 fn split_number(device: &[u8]) -> (&[u8], i32) {
-    let head = device.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+    let head = device
+        .iter()
+        .rposition(|byte| !byte.is_ascii_digit())
+        .map_or(0, |at| at + 1);
     (&device[..head], value(&device[head..]))
 }
 
 /// As `atoi`: 0 if there is no digit.
 fn value(digits: &[u8]) -> i32 {
     let value = digits.iter().fold(0_i64, |value, digit| {
-        value.saturating_mul(10).saturating_add((digit - b'0').into())
+        value
+            .saturating_mul(10)
+            .saturating_add((digit - b'0').into())
     });
     value as i32
 }

@@ -82,8 +82,11 @@ pub fn row(out: &mut Vec<u8>, interface: &Interface) {
     if flags == 0 {
         out.extend_from_slice(b"[NO FLAGS]");
     }
-    let letters: String =
-        LETTERS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, letter)| letter).collect();
+    let letters: String = LETTERS
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|(_, letter)| letter)
+        .collect();
     out.extend_from_slice(letters.as_bytes());
     out.push(b'\n');
 }
@@ -93,8 +96,11 @@ pub fn block(out: &mut Vec<u8>, interface: &Interface) {
     let flags = interface.flags as u16;
     out.extend_from_slice(&interface.name);
     pad::text(out, format_args!(": flags={}", interface.flags));
-    let words: Vec<&str> =
-        WORDS.iter().filter(|(bit, _)| flags & bit != 0).map(|&(_, word)| word).collect();
+    let words: Vec<&str> = WORDS
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|&(_, word)| word)
+        .collect();
     if flags == 0 {
         out.push(b'<');
     } else if !words.is_empty() {
@@ -121,7 +127,12 @@ pub fn block(out: &mut Vec<u8>, interface: &Interface) {
 }
 
 fn inet_line(out: &mut Vec<u8>, inet: &Inet, flags: u16) {
-    let Inet { addr, mask, broadcast, destination } = inet;
+    let Inet {
+        addr,
+        mask,
+        broadcast,
+        destination,
+    } = inet;
     pad::text(out, format_args!("        inet {addr}  netmask {mask}"));
     if flags & BROADCAST != 0 {
         pad::text(out, format_args!("  broadcast {broadcast}"));
@@ -135,9 +146,17 @@ fn inet_line(out: &mut Vec<u8>, inet: &Inet, flags: u16) {
 fn inet6_line(out: &mut Vec<u8>, inet6: &Inet6) {
     const COMPATIBLE: u64 = 0x80;
     const SCOPES: [(u64, &str); 3] = [(0x20, "link"), (0x40, "site"), (0x10, "host")];
-    let Inet6 { addr, prefix, scope, .. } = inet6;
+    let Inet6 {
+        addr,
+        prefix,
+        scope,
+        ..
+    } = inet6;
     let addr = ntop::numeric6(addr);
-    pad::text(out, format_args!("        inet6 {addr}  prefixlen {prefix}  scopeid {scope:#x}<"));
+    pad::text(
+        out,
+        format_args!("        inet6 {addr}  prefixlen {prefix}  scopeid {scope:#x}<"),
+    );
     let mut words = Vec::new();
     if scope & COMPATIBLE != 0 {
         words.push("compat");
@@ -145,7 +164,12 @@ fn inet6_line(out: &mut Vec<u8>, inet6: &Inet6) {
     if scope & !COMPATIBLE == 0 {
         words.push("global");
     }
-    words.extend(SCOPES.iter().filter(|(bit, _)| scope & bit != 0).map(|&(_, word)| word));
+    words.extend(
+        SCOPES
+            .iter()
+            .filter(|(bit, _)| scope & bit != 0)
+            .map(|&(_, word)| word),
+    );
     pad::text(out, format_args!("{}>\n", words.join(",")));
 }
 
@@ -161,7 +185,10 @@ fn counter_lines(out: &mut Vec<u8>, c: &Counters, compresses: bool) {
     };
     traffic(out, "RX", c.rx_packets, c.rx_bytes);
     if compresses {
-        pad::text(out, format_args!("        RX compressed:{}\n", c.rx_compressed));
+        pad::text(
+            out,
+            format_args!("        RX compressed:{}\n", c.rx_compressed),
+        );
     }
     let (errors, dropped, fifo, frame) = (c.rx_errors, c.rx_dropped, c.rx_fifo, c.rx_frame);
     pad::text(
@@ -172,11 +199,20 @@ fn counter_lines(out: &mut Vec<u8>, c: &Counters, compresses: bool) {
     );
     traffic(out, "TX", c.tx_packets, c.tx_bytes);
     if compresses {
-        pad::text(out, format_args!("        TX compressed {}\n", c.tx_compressed));
+        pad::text(
+            out,
+            format_args!("        TX compressed {}\n", c.tx_compressed),
+        );
     }
     let (errors, dropped, fifo) = (c.tx_errors, c.tx_dropped, c.tx_fifo);
-    pad::text(out, format_args!("        TX errors {errors}  dropped {dropped} overruns {fifo}"));
-    pad::text(out, format_args!("  carrier {}  collisions {}\n", c.carrier, c.collisions));
+    pad::text(
+        out,
+        format_args!("        TX errors {errors}  dropped {dropped} overruns {fifo}"),
+    );
+    pad::text(
+        out,
+        format_args!("  carrier {}  collisions {}\n", c.carrier, c.collisions),
+    );
 }
 
 /// Bytes in the largest unit that they exceed: whole, tenth (cut, not rounded), unit.
@@ -212,7 +248,10 @@ fn map_line(out: &mut Vec<u8>, interface: &Interface) {
         pad::text(out, format_args!("base {:#x}  ", map.base_addr));
     }
     if map.mem_start != 0 {
-        pad::text(out, format_args!("memory {:#x}-{:x}  ", map.mem_start, map.mem_end));
+        pad::text(
+            out,
+            format_args!("memory {:#x}-{:x}  ", map.mem_start, map.mem_end),
+        );
     }
     if map.dma != 0 {
         pad::text(out, format_args!("  dma {:#x}", map.dma));
@@ -237,8 +276,18 @@ mod tests {
     #[test]
     fn a_label_has_no_counters() {
         let mut out = Vec::new();
-        row(&mut out, &Interface { name: b"eth0:3".to_vec(), mtu: 1500, ..Interface::default() });
-        let expected = format!("{:<15}  1500 {:<56}[NO FLAGS]\n", "eth0:3", "     - no statistics available -");
+        row(
+            &mut out,
+            &Interface {
+                name: b"eth0:3".to_vec(),
+                mtu: 1500,
+                ..Interface::default()
+            },
+        );
+        let expected = format!(
+            "{:<15}  1500 {:<56}[NO FLAGS]\n",
+            "eth0:3", "     - no statistics available -"
+        );
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 }

@@ -74,7 +74,9 @@ pub fn table(
 }
 
 fn entry(line: &[u8], has_previous: bool) -> Result<Entry, Broken> {
-    scan_entry(line, has_previous).ok_or(Broken::Format)?.ok_or(Broken::Type)
+    scan_entry(line, has_previous)
+        .ok_or(Broken::Format)?
+        .ok_or(Broken::Type)
 }
 
 /// The inner `None` is an unknown protocol.
@@ -132,10 +134,16 @@ fn row(
     let (minutes, seconds, hundredths) = (seconds / 60, seconds % 60, entry.expires % TICKS);
     pad::text(
         out,
-        format_args!("{:<4}{minutes:>3}:{seconds:02}.{hundredths:02} ", entry.proto),
+        format_args!(
+            "{:<4}{minutes:>3}:{seconds:02}.{hundredths:02} ",
+            entry.proto
+        ),
     );
     if extend {
-        pad::text(out, format_args!("{:>10} {:>5} ", entry.sequence, entry.delta));
+        pad::text(
+            out,
+            format_args!("{:>10} {:>5} ", entry.sequence, entry.delta),
+        );
         if has_previous {
             pad::text(out, format_args!("{:>5} ", entry.previous));
         } else {
@@ -143,8 +151,16 @@ fn row(
         }
     }
     for addr in [entry.source, entry.target] {
-        let name = if hosts || addr.is_unspecified() { None } else { names.host(addr) };
-        pad::left(out, &name.unwrap_or_else(|| addr.to_string().into_bytes()), 20);
+        let name = if hosts || addr.is_unspecified() {
+            None
+        } else {
+            names.host(addr)
+        };
+        pad::left(
+            out,
+            &name.unwrap_or_else(|| addr.to_string().into_bytes()),
+            20,
+        );
         out.push(b' ');
     }
     let mut port = |number: u16| match number {

@@ -2,28 +2,28 @@
 //!
 //! Pure: a row, the options and a [`Names`] in, bytes out. Widths and cuts count bytes.
 
+pub mod addr;
+pub mod cell;
 pub mod cscan;
+pub mod groups;
+pub mod header;
 pub mod iface;
 pub mod iface_hardware;
 pub mod iface_order;
 pub mod iface_rows;
+pub mod inet;
 pub mod masq;
+pub mod names;
 pub mod ntop;
 pub mod pad;
 pub mod route;
 pub mod route6;
 mod route_rows;
 pub mod row;
-pub mod stats;
-mod stats_tables;
-pub mod addr;
-pub mod cell;
-pub mod groups;
-pub mod header;
-pub mod inet;
-pub mod names;
 pub mod sctp;
 pub mod state;
+pub mod stats;
+mod stats_tables;
 pub mod timer;
 pub mod unix;
 

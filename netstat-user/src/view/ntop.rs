@@ -37,7 +37,8 @@ pub fn ntop6(addr: &Ipv6Addr) -> String {
 /// As [`ntop6`], and a v4-mapped address without its prefix: netstat's numeric form.
 #[must_use]
 pub fn numeric6(addr: &Ipv6Addr) -> String {
-    addr.to_ipv4_mapped().map_or_else(|| ntop6(addr), |mapped| mapped.to_string())
+    addr.to_ipv4_mapped()
+        .map_or_else(|| ntop6(addr), |mapped| mapped.to_string())
 }
 
 /// Start and length of the first longest run of two or more zero groups; (0, 0) if there is none.
@@ -74,6 +75,9 @@ mod tests {
         for (addr, text) in cases {
             assert_eq!(ntop6(&addr.parse().expect("an address")), text);
         }
-        assert_eq!(numeric6(&"::ffff:1.2.3.4".parse().expect("an address")), "1.2.3.4");
+        assert_eq!(
+            numeric6(&"::ffff:1.2.3.4".parse().expect("an address")),
+            "1.2.3.4"
+        );
     }
 }

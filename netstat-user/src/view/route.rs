@@ -116,12 +116,34 @@ impl Table {
     /// The columns that the file must have, in order. Others may stand between them.
     fn columns(self) -> &'static [&'static [u8]] {
         const FIB: [&[u8]; 11] = [
-            b"Iface", b"Destination", b"Gateway", b"Flags", b"RefCnt", b"Use", b"Metric", b"Mask",
-            b"MTU", b"Window", b"IRTT",
+            b"Iface",
+            b"Destination",
+            b"Gateway",
+            b"Flags",
+            b"RefCnt",
+            b"Use",
+            b"Metric",
+            b"Mask",
+            b"MTU",
+            b"Window",
+            b"IRTT",
         ];
         const CACHE: [&[u8]; 15] = [
-            b"Iface", b"Destination", b"Gateway", b"Flags", b"RefCnt", b"Use", b"Metric",
-            b"Source", b"MTU", b"Window", b"IRTT", b"TOS", b"HHRef", b"HHUptod", b"SpecDst",
+            b"Iface",
+            b"Destination",
+            b"Gateway",
+            b"Flags",
+            b"RefCnt",
+            b"Use",
+            b"Metric",
+            b"Source",
+            b"MTU",
+            b"Window",
+            b"IRTT",
+            b"TOS",
+            b"HHRef",
+            b"HHUptod",
+            b"SpecDst",
         ];
         match self {
             Self::Fib => &FIB,
@@ -206,7 +228,11 @@ impl Reader {
         };
         match missing.first() {
             Some(missing) => Err(missing),
-            None => Ok(Self { table, wanted, route }),
+            None => Ok(Self {
+                table,
+                wanted,
+                route,
+            }),
         }
     }
 
@@ -244,7 +270,11 @@ fn scan_column(route: &mut Route, column: usize, scan: &mut CScan<'_>) {
         }
         1 => addr(&mut route.destination, scan),
         2 => addr(&mut route.gateway, scan),
-        3 => route.flags = scan.hex(usize::MAX).map_or(route.flags, |flags| flags as u32),
+        3 => {
+            route.flags = scan
+                .hex(usize::MAX)
+                .map_or(route.flags, |flags| flags as u32)
+        }
         4 => int(&mut route.references, scan),
         5 => int(&mut route.uses, scan),
         6 => int(&mut route.metric, scan),
@@ -278,7 +308,11 @@ pub fn row(
     names: &mut dyn AddrNames,
 ) {
     let mut host = |addr: Ipv4Addr| {
-        let name = if numeric || addr.is_unspecified() { None } else { names.host(addr) };
+        let name = if numeric || addr.is_unspecified() {
+            None
+        } else {
+            names.host(addr)
+        };
         cut(name, addr)
     };
     match table {
@@ -305,7 +339,13 @@ fn cache_row(
     [source, destination, gateway]: [Vec<u8>; 3],
     specific: &[u8],
 ) {
-    super::route_rows::cache_row(out, level, route, [&source, &destination, &gateway], specific);
+    super::route_rows::cache_row(
+        out,
+        level,
+        route,
+        [&source, &destination, &gateway],
+        specific,
+    );
 }
 
 fn destination(route: &Route, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8> {
@@ -319,8 +359,11 @@ fn destination(route: &Route, numeric: bool, names: &mut dyn AddrNames) -> Vec<u
         return cut(default.then(|| b"default".to_vec()), addr);
     }
     let host_bits = u32::from(addr) & !u32::from(route.mask) != 0;
-    let name =
-        if host_bits || route.flags & HOST != 0 { names.host(addr) } else { names.network(addr) };
+    let name = if host_bits || route.flags & HOST != 0 {
+        names.host(addr)
+    } else {
+        names.network(addr)
+    };
     cut(name, addr)
 }
 

@@ -94,10 +94,21 @@ impl Route6 {
         pad::left(out, &destination, 30);
         out.push(b' ');
         pad::left(out, &addr_text(self.next_hop, numeric, names), 26);
-        let flags: String =
-            FLAGS.iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, letter)| letter).collect();
-        let Self { metric, references, uses, .. } = self;
-        pad::text(out, format_args!(" {flags:<4} {metric:<3} {references:<1} {uses:>6} "));
+        let flags: String = FLAGS
+            .iter()
+            .filter(|(bit, _)| self.flags & bit != 0)
+            .map(|(_, letter)| letter)
+            .collect();
+        let Self {
+            metric,
+            references,
+            uses,
+            ..
+        } = self;
+        pad::text(
+            out,
+            format_args!(" {flags:<4} {metric:<3} {references:<1} {uses:>6} "),
+        );
         out.extend_from_slice(&self.iface);
         out.push(b'\n');
     }

@@ -116,7 +116,13 @@ pub(super) fn cache_row(
     }
     open_row(out, level, route, &letters(&CACHE_FLAGS, route.flags));
     if level == Level::All {
-        let Route { irtt, tos, hh_references, hh_up_to_date, .. } = *route;
+        let Route {
+            irtt,
+            tos,
+            hh_references,
+            hh_up_to_date,
+            ..
+        } = *route;
         pad::text(
             out,
             format_args!("{irtt:<5} {tos:<3} {hh_references:<3}   {hh_up_to_date:<3} "),
@@ -128,20 +134,37 @@ pub(super) fn cache_row(
 
 /// What both tables share after the addresses, up to the window of the longest form.
 fn open_row(out: &mut Vec<u8>, level: Level, route: &Route, flags: &str) {
-    let Route { metric, references, uses, mtu, window, irtt, .. } = *route;
+    let Route {
+        metric,
+        references,
+        uses,
+        mtu,
+        window,
+        irtt,
+        ..
+    } = *route;
     match level {
         Level::Title => {}
         Level::Metric => {
-            pad::text(out, format_args!("{flags:<5} {metric:<6} {references:<2} {uses:>7} "));
+            pad::text(
+                out,
+                format_args!("{flags:<5} {metric:<6} {references:<2} {uses:>7} "),
+            );
             out.extend_from_slice(&route.iface);
         }
         Level::Window => {
-            pad::text(out, format_args!("{flags:<5} {mtu:>5} {window:<5} {irtt:>6} "));
+            pad::text(
+                out,
+                format_args!("{flags:<5} {mtu:>5} {window:<5} {irtt:>6} "),
+            );
             out.extend_from_slice(&route.iface);
         }
         Level::All => {
             const IFACE: usize = 6;
-            pad::text(out, format_args!("{flags:<5} {metric:<6} {references:<3} {uses:>6} "));
+            pad::text(
+                out,
+                format_args!("{flags:<5} {metric:<6} {references:<3} {uses:>6} "),
+            );
             let cut = &route.iface[..route.iface.len().min(IFACE)];
             pad::left(out, cut, IFACE);
             pad::text(out, format_args!("   {mtu:<5} {window:<6} "));

@@ -44,7 +44,13 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     /// Starts a report.
     pub fn new(out: &'a mut Vec<u8>, sections: Sections) -> Self {
-        Self { out, sections, list: List::Plain, texts: &[], shown: true }
+        Self {
+            out,
+            sections,
+            list: List::Plain,
+            texts: &[],
+            shown: true,
+        }
     }
 
     /// Prints `snmp` or `netstat`; only the sections whose names begin with `prefix`.
@@ -104,7 +110,12 @@ impl<'a> Report<'a> {
     }
 
     fn section(&mut self, name: &[u8]) {
-        let Sections { tcp, udp, raw, sctp } = self.sections;
+        let Sections {
+            tcp,
+            udp,
+            raw,
+            sctp,
+        } = self.sections;
         let known = match name {
             b"Ip" => Some((tables::IP, raw)),
             b"Icmp" => Some((tables::ICMP, raw)),
@@ -138,7 +149,10 @@ impl<'a> Report<'a> {
         if !self.shown {
             return;
         }
-        let text = self.texts.iter().find(|(known, ..)| known.as_bytes() == key);
+        let text = self
+            .texts
+            .iter()
+            .find(|(known, ..)| known.as_bytes() == key);
         let Some(&(_, text, class)) = text else {
             if value != 0 {
                 self.indent();
@@ -203,7 +217,12 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: Sections = Sections { tcp: true, udp: true, raw: true, sctp: true };
+    const ALL: Sections = Sections {
+        tcp: true,
+        udp: true,
+        raw: true,
+        sctp: true,
+    };
 
     #[test]
     fn the_second_histogram_of_icmp6_is_indented() {
@@ -219,11 +238,19 @@ mod tests {
 
     #[test]
     fn unknown_sections_are_shown_whatever_is_selected() {
-        let none = Sections { tcp: false, udp: false, raw: false, sctp: false };
+        let none = Sections {
+            tcp: false,
+            udp: false,
+            raw: false,
+            sctp: false,
+        };
         let mut out = Vec::new();
         let file = b"Udp: InDatagrams\nUdp: 5\nUdpLite: InDatagrams X\nUdpLite: 0 -1\nbad\nbad\n";
         assert_eq!(Report::new(&mut out, none).pairs(file, b""), Err(NotPairs));
-        assert_eq!(String::from_utf8_lossy(&out), "UdpLite:\n    X: 18446744073709551615\n");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "UdpLite:\n    X: 18446744073709551615\n"
+        );
     }
 
     proptest::proptest! {

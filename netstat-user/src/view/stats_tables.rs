@@ -254,4 +254,3 @@ pub(super) const SCTP: &[Text] = &[
     ("SctpReasmUsrMsgs", "% Number of messages reassembled ", Always),
     ("SctpShutdowns", "% Number of Graceful Terminations", Always),
 ];
-
