@@ -67,8 +67,9 @@ impl Interfaces {
     /// There is no interface of this name.
     pub fn interface(&self, name: &[u8]) -> io::Result<Interface> {
         let ask = |request| self.ask(name, request);
-        // SAFETY, here and below: each ioctl that succeeds fills the union member that is read.
-        let flags = unsafe { ask(libc::SIOCGIFFLAGS)?.ifr_ifru.ifru_flags };
+        let answer = ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: an ioctl that succeeds fills the member of the union that is read.
+        let flags = unsafe { answer.ifr_ifru.ifru_flags };
         let hardware = ask(libc::SIOCGIFHWADDR)
             .map(|answer| hardware(&answer))
             .unwrap_or_default();
