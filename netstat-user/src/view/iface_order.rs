@@ -50,12 +50,12 @@ mod tests {
 
     #[test]
     fn numbers_count_as_numbers() {
-        let order = "Z9 aaa b2a b10a br0 eth eth0 eth0:1 eth0:10 eth1 eth02 eth2 eth10 eth10:2 \
+        let order = "Z9 aaa b10a b2a br0 eth eth0 eth0:1 eth0:10 eth1 eth02 eth2 eth10 eth10:2 \
                      eth0:web lo";
         let mut sorted: Vec<&str> = order.split_whitespace().collect();
+        sorted.rotate_left(3);
         sorted.sort_by(|a, b| compare(a.as_bytes(), b.as_bytes()));
-        // Digits that are not at the end are bytes like others.
-        assert_eq!(sorted.join(" "), order.replace("b2a b10a", "b10a b2a"));
+        assert_eq!(sorted, order.split_whitespace().collect::<Vec<_>>());
     }
 
     proptest::proptest! {
