@@ -11,7 +11,8 @@ use std::{
 
 use crate::view::names::{Names, Service};
 
-type Name = Option<Box<[u8]>>;
+/// A name without control characters, if there is one.
+pub(crate) type Name = Option<Box<[u8]>>;
 type Services = HashMap<(Service, i32), Box<[u8]>>;
 
 /// Looks names up and remembers them: IPv4 hosts and ports for good, the rest for a round.
@@ -76,7 +77,7 @@ unsafe fn copy(text: *const c_char) -> Name {
 }
 
 /// The name of an address, if the system has one.
-fn host(addr: IpAddr) -> Name {
+pub(crate) fn host(addr: IpAddr) -> Name {
     // SAFETY: all zeros is a valid value of both.
     let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { mem::zeroed() };
     let (socket, length): (*const libc::sockaddr, usize) = match addr {
@@ -155,7 +156,8 @@ unsafe extern "C" {
 /// Guards the databases that libc walks with a cursor of its own.
 static CURSOR: Mutex<()> = Mutex::new(());
 
-fn network(addr: Ipv4Addr) -> Name {
+/// The name of a network.
+pub(crate) fn network(addr: Ipv4Addr) -> Name {
     let _cursor = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the lock keeps others off libc's buffer until the name is copied.
     unsafe {

@@ -1,1 +1,3 @@
 //! What the tests share: namespaces, workloads, the reference netstat.
+
+pub mod fixture;

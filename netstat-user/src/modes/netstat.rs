@@ -4,15 +4,26 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     os::unix::ffi::OsStringExt as _,
-    path::Path,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use crate::{
-    cmdline::{self, Mode, Next, Options, Surroundings},
+    cmdline::{self, Mode, Next, Options, Protocols, Surroundings},
     names::SystemNames,
+    proc::addr_names::LibcNames,
+    view::stats::Sections,
 };
 
-use super::{Stdout, choose, sockets};
+use super::{
+    Stdout, choose,
+    iface::{self, IfaceRequest},
+    masq::{self, MasqRequest},
+    route::{self, RouteRequest},
+    sockets,
+    stats::{self, StatsRequest},
+};
 
 /// Runs a netstat command line, with argv[0] for messages. Gives the exit status.
 pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
@@ -37,6 +48,8 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let proc = PathBuf::from("/proc");
+    let mut names = LibcNames::default();
     match options.mode {
         Mode::Sockets => sockets::run(
             &mut *choose::source(options, err),
@@ -45,16 +58,84 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
             out,
             err,
         ),
-        Mode::Route => not_yet("-r", err),
-        Mode::Interfaces => not_yet("-i", err),
-        Mode::Statistics => not_yet("-s", err),
-        Mode::Masquerade => not_yet("-M", err),
+        Mode::Route => {
+            let request = RouteRequest {
+                proc,
+                families: options.families.listed().to_vec(),
+                extend: options.extend,
+                numeric: options.numeric.hosts || options.symbolic,
+                fib: options.fib,
+                cache: options.cache,
+            };
+            rounds(options.continuous, out, |out, _| {
+                route::run(&request, &mut names, out, err)
+            })
+        }
+        Mode::Interfaces => rounds(options.continuous, out, |out, first_round| {
+            let request = IfaceRequest {
+                proc: proc.clone(),
+                all: options.all,
+                extend: options.extend > 0,
+                first_round,
+            };
+            iface::run(&request, &mut names, out, err)
+        }),
+        Mode::Statistics => {
+            let Protocols {
+                tcp,
+                udp,
+                raw,
+                sctp,
+                ..
+            } = options.protocols;
+            let request = StatsRequest {
+                proc,
+                families: options.families.listed().to_vec(),
+                sections: Sections {
+                    tcp,
+                    udp,
+                    raw,
+                    sctp,
+                },
+            };
+            exit_status(stats::run(&request, &mut names, out, err))
+        }
+        Mode::Masquerade => {
+            let request = MasqRequest {
+                proc,
+                extend: options.extend > 0,
+                numeric_hosts: options.numeric.hosts,
+                numeric_ports: options.numeric.ports,
+            };
+            rounds(options.continuous, out, |out, _| {
+                masq::run(&request, &mut names, out, err)
+            })
+        }
     }
 }
 
-fn not_yet(option: &str, err: &mut dyn Write) -> u8 {
-    let _ = writeln!(err, "netstat-bpf: {option}: not yet");
-    1
+/// Calls `round` once, or with `-c` every second until it fails. Gives the exit status.
+fn rounds(
+    continuous: bool,
+    out: &mut dyn Write,
+    mut round: impl FnMut(&mut dyn Write, bool) -> i32,
+) -> u8 {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let mut first = true;
+    loop {
+        let status = round(out, first);
+        if status != 0 || !continuous {
+            return exit_status(status);
+        }
+        first = false;
+        let _ = out.flush();
+        thread::sleep(PAUSE);
+    }
+}
+
+/// What the parent sees: the low byte.
+fn exit_status(status: i32) -> u8 {
+    (status & 0xff) as u8
 }
 
 /// SELinux is enabled where its file system is mounted.

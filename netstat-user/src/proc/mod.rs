@@ -1,6 +1,8 @@
 //! /proc: socket tables, owners.
 
+pub mod addr_names;
 mod groups;
+pub mod interfaces;
 mod lines;
 mod owners;
 mod scan;

@@ -43,8 +43,13 @@ impl Reader {
         if scan.fields() < 6 {
             return Line::Bogus;
         }
-        let inode = self.has_inodes.then(|| scan.long());
-        let path = scan.word().to_vec();
+        let number = scan.long();
+        let inode = self.has_inodes.then_some(number);
+        let path = if self.has_inodes {
+            scan.word().to_vec()
+        } else {
+            number.to_string().into_bytes()
+        };
         Line::Row(UnixRow {
             refcount,
             protocol,

@@ -4,14 +4,27 @@
 
 pub mod addr;
 pub mod cell;
+pub mod cscan;
 pub mod groups;
 pub mod header;
+pub mod iface;
+pub mod iface_hardware;
+pub mod iface_order;
+pub mod iface_rows;
 pub mod inet;
 pub mod log;
+pub mod masq;
 pub mod names;
+pub mod ntop;
+pub mod pad;
+pub mod route;
+pub mod route6;
+mod route_rows;
 pub mod row;
 pub mod sctp;
 pub mod state;
+pub mod stats;
+mod stats_tables;
 pub mod timer;
 pub mod unix;
 

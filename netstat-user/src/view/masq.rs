@@ -1,0 +1,176 @@
+//! Masqueraded connections (`-M`), a table of Linux 2.0 and 2.2.
+
+use std::net::Ipv4Addr;
+
+use super::{cscan::CScan, pad, route::AddrNames};
+
+/// Why the table cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// There is no header.
+    Empty,
+    /// A line is not an entry.
+    Format,
+    /// An entry of an unknown protocol.
+    Type,
+}
+
+impl Broken {
+    /// The message for stderr.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Empty => "masq_info: Internal Error `fgets() failed'.\n",
+            Self::Format => "masq_info.c: Internal Error `ip_masquerade format error'.\n",
+            Self::Type => "masq_info.c: Internal Error `ip_masquerade unknown type'.\n",
+        }
+    }
+}
+
+struct Entry {
+    proto: &'static str,
+    source: Ipv4Addr,
+    source_port: u16,
+    target: Ipv4Addr,
+    target_port: u16,
+    masked_port: u16,
+    sequence: u64,
+    delta: i16,
+    previous: i16,
+    expires: u64,
+}
+
+/// Appends the table.
+///
+/// # Errors
+/// One bad line hides the whole table.
+pub fn table(
+    out: &mut Vec<u8>,
+    file: &[u8],
+    extend: bool,
+    numeric: (bool, bool),
+    names: &mut dyn AddrNames,
+) -> Result<(), Broken> {
+    let mut lines = file.split_inclusive(|&byte| byte == b'\n');
+    let header = lines.next().ok_or(Broken::Empty)?;
+    let has_previous = header.windows(6).any(|window| window == b"PDelta");
+    let mut entries = Vec::new();
+    for line in lines.filter(|line| *line != b"\n") {
+        entries.push(entry(line, has_previous)?);
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    out.extend_from_slice(b"IP masquerading entries\n");
+    out.extend_from_slice(if extend {
+        b"prot   expire    initseq delta prevd source               destination          ports\n"
+    } else {
+        b"prot   expire source               destination          ports\n"
+    });
+    for entry in &entries {
+        row(out, entry, extend, has_previous, numeric, names);
+    }
+    Ok(())
+}
+
+fn entry(line: &[u8], has_previous: bool) -> Result<Entry, Broken> {
+    scan_entry(line, has_previous)
+        .ok_or(Broken::Format)?
+        .ok_or(Broken::Type)
+}
+
+/// The inner `None` is an unknown protocol.
+fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
+    let mut scan = CScan::new(line);
+    let word = scan.word(usize::MAX)?;
+    let addr = |scan: &mut CScan<'_>| -> Option<(Ipv4Addr, u16)> {
+        let addr = Ipv4Addr::from(scan.hex(usize::MAX)? as u32);
+        scan.literal(b':');
+        Some((addr, scan.hex(usize::MAX)? as u16))
+    };
+    let (source, source_port) = addr(&mut scan)?;
+    let (target, target_port) = addr(&mut scan)?;
+    let masked_port = scan.hex(usize::MAX)? as u16;
+    let sequence = scan.hex(usize::MAX)?;
+    let delta = scan.int()? as i16;
+    let previous = if has_previous { scan.int()? as i16 } else { 0 };
+    let expires = scan.long()?;
+    let proto = match word {
+        b"IP" => "ip",
+        b"TCP" => "tcp",
+        b"UDP" => "udp",
+        b"ICMP" => "icmp",
+        _ => return Some(None),
+    };
+    scan.skip_space();
+    if !scan.rest().is_empty() {
+        return None;
+    }
+    Some(Some(Entry {
+        proto,
+        source,
+        source_port,
+        target,
+        target_port,
+        masked_port,
+        sequence,
+        delta,
+        previous,
+        expires,
+    }))
+}
+
+fn row(
+    out: &mut Vec<u8>,
+    entry: &Entry,
+    extend: bool,
+    has_previous: bool,
+    (hosts, ports): (bool, bool),
+    names: &mut dyn AddrNames,
+) {
+    /// USER_HZ
+    const TICKS: u64 = 100;
+    let seconds = entry.expires / TICKS;
+    let (minutes, seconds, hundredths) = (seconds / 60, seconds % 60, entry.expires % TICKS);
+    pad::text(
+        out,
+        format_args!(
+            "{:<4}{minutes:>3}:{seconds:02}.{hundredths:02} ",
+            entry.proto
+        ),
+    );
+    if extend {
+        pad::text(
+            out,
+            format_args!("{:>10} {:>5} ", entry.sequence, entry.delta),
+        );
+        if has_previous {
+            pad::text(out, format_args!("{:>5} ", entry.previous));
+        } else {
+            out.extend_from_slice(b"    - ");
+        }
+    }
+    for addr in [entry.source, entry.target] {
+        let name = if hosts || addr.is_unspecified() {
+            None
+        } else {
+            names.host(addr)
+        };
+        pad::left(
+            out,
+            &name.unwrap_or_else(|| addr.to_string().into_bytes()),
+            20,
+        );
+        out.push(b' ');
+    }
+    let mut port = |number: u16| match number {
+        0 => b"*".to_vec(),
+        _ if ports => number.to_string().into_bytes(),
+        _ => names
+            .port(entry.proto, number)
+            .unwrap_or_else(|| number.to_string().into_bytes()),
+    };
+    let [source, target, masked] =
+        [entry.source_port, entry.target_port, entry.masked_port].map(&mut port);
+    out.extend_from_slice(&[&source[..], b" -> ", &target, b" (", &masked, b")\n"].concat());
+}

@@ -1,0 +1,382 @@
+//! The IPv4 routing table and cache (`-r`): lines of the kernel's files to rows.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{cscan::CScan, pad};
+
+/// Names that reports other than sockets ask for. `None` makes them print the number.
+pub trait AddrNames {
+    /// The name of a host.
+    fn host(&mut self, addr: Ipv4Addr) -> Option<Vec<u8>>;
+    /// The name of a network.
+    fn network(&mut self, addr: Ipv4Addr) -> Option<Vec<u8>>;
+    /// The name of an IPv6 host.
+    fn host6(&mut self, addr: Ipv6Addr) -> Option<Vec<u8>>;
+    /// The name of a port of `tcp` or `udp`.
+    fn port(&mut self, proto: &str, port: u16) -> Option<Vec<u8>>;
+}
+
+/// No names: `-n`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl AddrNames for NoNames {
+    fn host(&mut self, _: Ipv4Addr) -> Option<Vec<u8>> {
+        None
+    }
+    fn network(&mut self, _: Ipv4Addr) -> Option<Vec<u8>> {
+        None
+    }
+    fn host6(&mut self, _: Ipv6Addr) -> Option<Vec<u8>> {
+        None
+    }
+    fn port(&mut self, _: &str, _: u16) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Which columns are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `-reee`: the title alone.
+    Title,
+    /// `-re`: metric, references, use.
+    Metric,
+    /// `-r`: MSS, window, round trip time.
+    Window,
+    /// `-ree`: all.
+    All,
+}
+
+impl Level {
+    /// The level for so many `-e`: the reference keeps two bits of its count.
+    #[must_use]
+    pub fn from_extend(count: u32) -> Self {
+        match count {
+            0 => Self::Window,
+            1 => Self::Metric,
+            2 => Self::All,
+            n => match n.wrapping_add(1) & 3 {
+                0 => Self::Title,
+                1 => Self::Metric,
+                2 => Self::Window,
+                _ => Self::All,
+            },
+        }
+    }
+}
+
+/// Which of the two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// The forwarding table.
+    Fib,
+    /// The cache of kernels before 3.6.
+    Cache,
+}
+
+impl Table {
+    /// The line above the header.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Fib => "Kernel IP routing table\n",
+            Self::Cache => "Kernel IP routing cache\n",
+        }
+    }
+
+    /// The header line.
+    #[must_use]
+    pub fn header(self, level: Level) -> &'static str {
+        match (self, level) {
+            (_, Level::Title) => "",
+            (Self::Fib, Level::Metric) => {
+                "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface\n"
+            }
+            (Self::Fib, Level::Window) => {
+                "Destination     Gateway         Genmask         Flags   MSS Window  irtt Iface\n"
+            }
+            (Self::Fib, Level::All) => concat!(
+                "Destination     Gateway         Genmask         Flags Metric Ref    Use Iface  ",
+                "  MSS   Window irtt\n",
+            ),
+            (Self::Cache, Level::Metric) => {
+                "Source          Destination     Gateway         Flags Metric Ref    Use Iface\n"
+            }
+            (Self::Cache, Level::Window) => {
+                "Source          Destination     Gateway         Flags   MSS Window  irtt Iface\n"
+            }
+            (Self::Cache, Level::All) => concat!(
+                "Source          Destination     Gateway         Flags Metric Ref    Use Iface  ",
+                "  MSS   Window irtt  TOS HHRef HHUptod     SpecDst\n",
+            ),
+        }
+    }
+
+    /// The columns that the file must have, in order. Others may stand between them.
+    fn columns(self) -> &'static [&'static [u8]] {
+        const FIB: [&[u8]; 11] = [
+            b"Iface",
+            b"Destination",
+            b"Gateway",
+            b"Flags",
+            b"RefCnt",
+            b"Use",
+            b"Metric",
+            b"Mask",
+            b"MTU",
+            b"Window",
+            b"IRTT",
+        ];
+        const CACHE: [&[u8]; 15] = [
+            b"Iface",
+            b"Destination",
+            b"Gateway",
+            b"Flags",
+            b"RefCnt",
+            b"Use",
+            b"Metric",
+            b"Source",
+            b"MTU",
+            b"Window",
+            b"IRTT",
+            b"TOS",
+            b"HHRef",
+            b"HHUptod",
+            b"SpecDst",
+        ];
+        match self {
+            Self::Fib => &FIB,
+            Self::Cache => &CACHE,
+        }
+    }
+
+    /// The fewest fields of a line that is shown.
+    fn least(self) -> usize {
+        match self {
+            Self::Fib => 10,
+            Self::Cache => 12,
+        }
+    }
+}
+
+/// One route. A field that a line lacks keeps the value of the line before, as in the reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the file's columns")]
+pub struct Route {
+    pub iface: Vec<u8>,
+    pub destination: Ipv4Addr,
+    pub gateway: Ipv4Addr,
+    pub flags: u32,
+    pub references: i32,
+    pub uses: i32,
+    pub metric: i32,
+    /// The cache has a source address here.
+    pub mask: Ipv4Addr,
+    pub mtu: i32,
+    pub window: i32,
+    pub irtt: i32,
+    pub tos: i32,
+    pub hh_references: i32,
+    pub hh_up_to_date: i32,
+    pub specific: Ipv4Addr,
+}
+
+/// Reads lines with the columns of a header.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    table: Table,
+    /// Which columns are to be scanned; the others are skipped.
+    wanted: Vec<bool>,
+    route: Route,
+}
+
+impl Reader {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// The name of the first column that is missing.
+    pub fn new(table: Table, header: &[u8]) -> Result<Self, &'static [u8]> {
+        let mut missing = table.columns();
+        let mut wanted = Vec::new();
+        for word in header.split(|byte| matches!(byte, b' ' | b'\t' | b'\n')) {
+            let [next, others @ ..] = missing else { break };
+            if word == *next {
+                missing = others;
+            }
+            if !word.is_empty() {
+                wanted.push(word == *next);
+            }
+        }
+        let zero = Ipv4Addr::UNSPECIFIED;
+        let route = Route {
+            iface: Vec::new(),
+            destination: zero,
+            gateway: zero,
+            flags: 0,
+            references: 0,
+            uses: 0,
+            metric: 0,
+            mask: zero,
+            mtu: 0,
+            window: 0,
+            irtt: 0,
+            tos: 0,
+            hh_references: 0,
+            hh_up_to_date: 0,
+            specific: zero,
+        };
+        match missing.first() {
+            Some(missing) => Err(missing),
+            None => Ok(Self {
+                table,
+                wanted,
+                route,
+            }),
+        }
+    }
+
+    /// The route of a line, if it is to be shown.
+    pub fn line(&mut self, line: &[u8]) -> Option<&Route> {
+        let mut scan = CScan::new(line);
+        let mut column = 0;
+        for &wanted in &self.wanted {
+            if wanted {
+                scan_column(&mut self.route, column, &mut scan);
+                column += 1;
+            } else {
+                scan.skip_word();
+            }
+        }
+        const UP: u32 = 0x1;
+        let shown = scan.fields() >= self.table.least()
+            && (self.table == Table::Cache || self.route.flags & UP != 0);
+        shown.then_some(&self.route)
+    }
+}
+
+fn scan_column(route: &mut Route, column: usize, scan: &mut CScan<'_>) {
+    const IFACE: usize = 16;
+    const ADDR: usize = 128;
+    let int = |field: &mut i32, scan: &mut CScan<'_>| *field = scan.int().unwrap_or(*field);
+    let addr = |field: &mut Ipv4Addr, scan: &mut CScan<'_>| {
+        *field = scan.word(ADDR).and_then(address).unwrap_or(*field);
+    };
+    match column {
+        0 => {
+            if let Some(name) = scan.word(IFACE) {
+                route.iface = name.to_vec();
+            }
+        }
+        1 => addr(&mut route.destination, scan),
+        2 => addr(&mut route.gateway, scan),
+        3 => {
+            route.flags = scan
+                .hex(usize::MAX)
+                .map_or(route.flags, |flags| flags as u32)
+        }
+        4 => int(&mut route.references, scan),
+        5 => int(&mut route.uses, scan),
+        6 => int(&mut route.metric, scan),
+        7 => addr(&mut route.mask, scan),
+        8 => int(&mut route.mtu, scan),
+        9 => int(&mut route.window, scan),
+        10 => int(&mut route.irtt, scan),
+        11 => int(&mut route.tos, scan),
+        12 => int(&mut route.hh_references, scan),
+        13 => int(&mut route.hh_up_to_date, scan),
+        _ => addr(&mut route.specific, scan),
+    }
+}
+
+/// Eight hexadecimal digits: the address as the kernel's integer, in the host's byte order.
+fn address(word: &[u8]) -> Option<Ipv4Addr> {
+    if word.len() != 8 || !word.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let number = CScan::new(word).hex(8)?;
+    Some(Ipv4Addr::from((number as u32).to_ne_bytes()))
+}
+
+/// Appends the row of a route. `names` decides what is numeric.
+pub fn row(
+    out: &mut Vec<u8>,
+    table: Table,
+    level: Level,
+    route: &Route,
+    numeric: bool,
+    names: &mut dyn AddrNames,
+) {
+    let mut host = |addr: Ipv4Addr| {
+        let name = if numeric || addr.is_unspecified() {
+            None
+        } else {
+            names.host(addr)
+        };
+        cut(name, addr)
+    };
+    match table {
+        Table::Cache => {
+            let source = host(route.mask);
+            let destination = host(route.destination);
+            let gateway = host(route.gateway);
+            let specific = host(route.specific);
+            cache_row(out, level, route, [source, destination, gateway], &specific);
+        }
+        Table::Fib => {
+            let gateway = host(route.gateway);
+            let destination = destination(route, numeric, names);
+            let mask = cut(None, route.mask);
+            super::route_rows::fib_row(out, level, route, [&destination, &gateway, &mask]);
+        }
+    }
+}
+
+fn cache_row(
+    out: &mut Vec<u8>,
+    level: Level,
+    route: &Route,
+    [source, destination, gateway]: [Vec<u8>; 3],
+    specific: &[u8],
+) {
+    super::route_rows::cache_row(
+        out,
+        level,
+        route,
+        [&source, &destination, &gateway],
+        specific,
+    );
+}
+
+fn destination(route: &Route, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8> {
+    const HOST: u32 = 0x4;
+    let addr = route.destination;
+    if numeric {
+        return cut(None, addr);
+    }
+    if addr.is_unspecified() {
+        let default = route.mask.is_unspecified();
+        return cut(default.then(|| b"default".to_vec()), addr);
+    }
+    let host_bits = u32::from(addr) & !u32::from(route.mask) != 0;
+    let name = if host_bits || route.flags & HOST != 0 {
+        names.host(addr)
+    } else {
+        names.network(addr)
+    };
+    cut(name, addr)
+}
+
+/// A name or a number in the 15 bytes that a cell has.
+fn cut(name: Option<Vec<u8>>, addr: Ipv4Addr) -> Vec<u8> {
+    const WIDTH: usize = 15;
+    let mut text = name.unwrap_or_else(|| addr.to_string().into_bytes());
+    text.truncate(WIDTH);
+    text
+}
+
+/// Appends text in a cell of 15 bytes and a blank.
+pub(super) fn cell(out: &mut Vec<u8>, text: &[u8]) {
+    pad::left(out, text, 15);
+    out.push(b' ');
+}

@@ -1,0 +1,11 @@
+//! Our output against the reference's, byte for byte, on fixtures.
+
+mod counters;
+mod groups;
+mod interfaces;
+mod masquerade;
+mod options;
+mod processes;
+mod routes;
+mod sockets;
+mod unix;

@@ -1,0 +1,308 @@
+//! Fake /proc directories, and the reference netstat and ours side by side on them.
+
+use std::{
+    ffi::OsStr,
+    fmt::Write as _,
+    fs,
+    os::unix::{fs::symlink, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use tempfile::TempDir;
+
+/// The reference.
+pub const REFERENCE: &str = "/usr/bin/netstat";
+
+/// The version of the reference.
+const VERSION: &str = "net-tools 2.10";
+
+/// The most differences that a failure shows.
+const SHOWN: usize = 3;
+
+/// A small generator of numbers: the same seed gives the same cases.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Seeded by `NETSTAT_COMPAT_SEED` or by the clock.
+    ///
+    /// # Panics
+    /// The variable is not a number.
+    #[must_use]
+    pub fn seeded() -> (u64, Self) {
+        let seed = match std::env::var("NETSTAT_COMPAT_SEED") {
+            Ok(seed) => seed.parse().expect("NETSTAT_COMPAT_SEED is a number"),
+            Err(_) => std::time::UNIX_EPOCH
+                .elapsed()
+                .map_or(1, |time| time.subsec_nanos().into()),
+        };
+        (seed, Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
+    }
+
+    /// Any number (xorshift64*).
+    pub fn number(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.number() >> 16) as usize % limit
+    }
+
+    /// True once in `times`.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of some values.
+    ///
+    /// # Panics
+    /// There are none.
+    pub fn pick<'a, T: ?Sized>(&mut self, values: &[&'a T]) -> &'a T {
+        values[self.below(values.len())]
+    }
+
+    /// A number that is small, at a limit, or anything.
+    pub fn extreme(&mut self) -> u64 {
+        const LIMITS: [u64; 8] = [
+            0,
+            1,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            i64::MAX as u64,
+            u64::MAX,
+        ];
+        match self.below(4) {
+            0 => LIMITS[self.below(LIMITS.len())],
+            1 => self.number() & 0xffff_ffff,
+            2 => self.number() & 0xffff,
+            _ => self.number() & 0xf,
+        }
+    }
+
+    /// A bundle of some of these option letters.
+    pub fn options(&mut self, first: &str, letters: &str) -> String {
+        let mut options = format!("-{first}");
+        for letter in letters.chars() {
+            if self.once_in(3) {
+                options.push(letter);
+            }
+        }
+        options
+    }
+}
+
+/// A fake /proc and the programs that look at it.
+#[derive(Debug)]
+pub struct Bench {
+    directory: TempDir,
+    /// The test's numbers.
+    pub random: Random,
+    seed: u64,
+    compared: usize,
+    differences: Vec<String>,
+}
+
+impl Bench {
+    /// Runs a test on a thread with its own mount and network namespace, where the fixture is
+    /// /proc; then fails if there was a difference.
+    ///
+    /// # Panics
+    /// There is no reference, the namespaces cannot be made, or the programs differ.
+    pub fn run(test: impl FnOnce(&mut Self) + Send) {
+        check_reference();
+        let bench = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut bench = Self::new();
+                test(&mut bench);
+                bench
+            });
+            thread.join().expect("the test's thread ends")
+        });
+        let Self {
+            seed,
+            compared,
+            differences,
+            ..
+        } = bench;
+        assert!(compared > 0, "no case was compared");
+        eprintln!("{compared} cases compared, {} differ", differences.len());
+        assert!(
+            differences.is_empty(),
+            "{} of {compared} cases differ, NETSTAT_COMPAT_SEED={seed}\n{}",
+            differences.len(),
+            differences[..differences.len().min(SHOWN)].join("\n")
+        );
+    }
+
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+            .expect("new namespaces (run as root)");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+            .expect("private mounts");
+        let (seed, random) = Random::seeded();
+        Self {
+            directory,
+            random,
+            seed,
+            compared: 0,
+            differences: Vec::new(),
+        }
+    }
+
+    /// Puts the fixture over /proc. What needs the real one, such as `ip`, comes before.
+    ///
+    /// # Panics
+    /// The mount fails.
+    pub fn cover_proc(&self) {
+        let none = None::<&str>;
+        mount(
+            Some(self.directory.path()),
+            "/proc",
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .expect("the fixture over /proc");
+    }
+
+    /// Writes a file of the fixture.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+    }
+
+    /// Makes a symbolic link in the fixture.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn link(&self, path: &str, target: impl AsRef<Path>) {
+        let path = self.path(path);
+        symlink(target, &path).unwrap_or_else(|error| panic!("link {}: {error}", path.display()));
+    }
+
+    /// Empties the fixture.
+    ///
+    /// # Panics
+    /// A file cannot be removed.
+    pub fn clear(&self) {
+        for entry in fs::read_dir(self.directory.path()).expect("the fixture") {
+            let path = entry.expect("an entry of the fixture").path();
+            fs::remove_dir_all(&path)
+                .unwrap_or_else(|error| panic!("remove {}: {error}", path.display()));
+        }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let path = self.directory.path().join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .unwrap_or_else(|error| panic!("create {}: {error}", parent.display()));
+        }
+        path
+    }
+
+    /// Runs both programs and keeps the difference, if there is one.
+    pub fn compare(&mut self, arguments: &[&str]) {
+        self.compare_with(arguments, |_| {});
+    }
+
+    /// As [`Self::compare`], with changes to the surroundings of both programs.
+    pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
+        let real = start(OsStr::new(REFERENCE), arguments, &change);
+        let ours = start(ours().as_os_str(), arguments, &change);
+        self.compared += 1;
+        if real.status != ours.status || real.stdout != ours.stdout || real.stderr != ours.stderr {
+            self.differences
+                .push(self.difference(arguments, &real, &ours));
+        }
+    }
+
+    fn difference(&self, arguments: &[&str], real: &Output, ours: &Output) -> String {
+        let mut text = format!("--- netstat {}\n", arguments.join(" "));
+        for (name, output) in [("reference", real), ("ours", ours)] {
+            let _ = writeln!(text, "{name}: {}", output.status);
+        }
+        for (stream, real, ours) in [
+            ("stdout", &real.stdout, &ours.stdout),
+            ("stderr", &real.stderr, &ours.stderr),
+        ] {
+            let lines = |text: &[u8]| -> Vec<String> {
+                text.split(|&byte| byte == b'\n')
+                    .map(|l| l.escape_ascii().to_string())
+                    .collect()
+            };
+            let (real, ours) = (lines(real), lines(ours));
+            let count = real.len().max(ours.len());
+            let different = (0..count).filter(|&at| real.get(at) != ours.get(at));
+            for at in different.take(4) {
+                let _ = writeln!(text, "{stream} line {}", at + 1);
+                let _ = writeln!(text, "  reference {:?}", real.get(at));
+                let _ = writeln!(text, "  ours      {:?}", ours.get(at));
+            }
+        }
+        text
+    }
+}
+
+fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
+    let mut command = Command::new(program);
+    command
+        .arg0("netstat")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null());
+    change(&mut command);
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("run {}: {error}", program.display()))
+}
+
+/// The binary under test.
+fn ours() -> PathBuf {
+    if let Some(path) = std::env::var_os("NETSTAT_BPF") {
+        return path.into();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let built = ["debug", "release"].map(|profile| target.join(profile).join("netstat-bpf"));
+    built
+        .iter()
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("no netstat-bpf in {}: cargo build", target.display()))
+        .clone()
+}
+
+fn check_reference() {
+    let output = Command::new(REFERENCE).arg("-V").output();
+    let found = output.map(|output| output.stdout.starts_with(VERSION.as_bytes()));
+    assert!(
+        found.as_ref().is_ok_and(|found| *found),
+        "{REFERENCE} is not {VERSION} ({found:?}): apt-get install net-tools"
+    );
+}
+
+/// How many cases each test makes: `NETSTAT_COMPAT_CASES`, or 300.
+#[must_use]
+pub fn cases() -> usize {
+    const DEFAULT: usize = 300;
+    std::env::var("NETSTAT_COMPAT_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(DEFAULT)
+}
