@@ -1,0 +1,4 @@
+//! Tests against the running kernel and the real netstat. They need root.
+
+mod builders;
+mod states;
