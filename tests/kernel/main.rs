@@ -1,4 +1,5 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
 mod builders;
+mod owners;
 mod states;

@@ -17,7 +17,7 @@ const IN_FLIGHT: Duration = Duration::from_millis(200);
 
 /// A round is written at once: after so long a silence it is complete. The next one, which proves
 /// it, is a second away.
-const QUIET: Duration = Duration::from_millis(400);
+const QUIET: Duration = Duration::from_millis(300);
 
 /// The running program; killed and reaped when dropped.
 pub struct Continuous {
@@ -29,7 +29,7 @@ pub struct Continuous {
 }
 
 impl Continuous {
-    /// Starts `netstat-bpf -c ARGS` and waits for its first round.
+    /// Starts `netstat-bpf -c ARGS` and waits for its first line: from then on it is live.
     #[track_caller]
     pub fn start(net: &Net, args: &[&str]) -> Self {
         let mut command = net.command(ours_path());
@@ -61,7 +61,7 @@ impl Continuous {
             lines,
             pending: Vec::new(),
         };
-        live.round_since(None);
+        live.await_first_line();
         live
     }
 
@@ -78,15 +78,29 @@ impl Continuous {
     /// The first complete round that began after this call.
     #[track_caller]
     pub fn next_round(&mut self) -> String {
-        self.round_since(Some(Instant::now() + IN_FLIGHT))
+        self.round_since(Instant::now())
+    }
+
+    /// The first complete round that began after `moment`.
+    #[track_caller]
+    pub fn round_since(&mut self, moment: Instant) -> String {
+        self.await_some("round", |live| live.complete_round(moment + IN_FLIGHT))
     }
 
     #[track_caller]
-    fn round_since(&mut self, start: Option<Instant>) -> String {
+    fn await_first_line(&mut self) {
+        self.await_some("first line", |live| {
+            live.pending.iter().position(|(_, line)| is_first(line))
+        });
+    }
+
+    #[track_caller]
+    fn await_some<T>(&mut self, what: &str, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
         let end = Instant::now() + wait::DEADLINE;
         loop {
-            if let Some(round) = self.complete_round(start) {
-                return round;
+            self.pending.extend(self.lines.try_iter());
+            if let Some(found) = find(self) {
+                return found;
             }
             match self.lines.recv_timeout(QUIET / 4) {
                 Ok(line) => self.pending.push(line),
@@ -95,7 +109,7 @@ impl Continuous {
             }
             assert!(
                 Instant::now() < end,
-                "netstat-bpf -c {}: no round in {} s, only {:?}",
+                "netstat-bpf -c {}: no {what} in {} s, only {:?}",
                 self.args.join(" "),
                 wait::DEADLINE.as_secs(),
                 self.pending
@@ -103,13 +117,11 @@ impl Continuous {
         }
     }
 
-    fn complete_round(&mut self, start: Option<Instant>) -> Option<String> {
-        self.pending.extend(self.lines.try_iter());
-        let is_first = |line: &str| line.starts_with(FIRST_LINE);
+    fn complete_round(&mut self, start: Instant) -> Option<String> {
         let begin = self
             .pending
             .iter()
-            .position(|(read, line)| is_first(line) && start.is_none_or(|start| *read >= start))?;
+            .position(|(read, line)| is_first(line) && *read >= start)?;
         let next = self.pending[begin + 1..]
             .iter()
             .position(|(_, line)| is_first(line))
@@ -131,6 +143,10 @@ impl Continuous {
             self.args.join(" ")
         );
     }
+}
+
+fn is_first(line: &str) -> bool {
+    line.starts_with(FIRST_LINE)
 }
 
 impl Drop for Continuous {

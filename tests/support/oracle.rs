@@ -2,9 +2,11 @@
 
 use std::{
     env, fs,
+    iter::zip,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use crate::{
@@ -64,7 +66,9 @@ pub fn ours(net: &Net, args: &[&str]) -> Output {
 /// With a readable difference.
 #[track_caller]
 pub fn assert_same(net: &Net, args: &[&str]) -> usize {
-    settle(args, || (real(net, args), ours(net, args), real(net, args)))
+    settle(&args.join(" "), || {
+        vec![[real(net, args), ours(net, args), real(net, args)]]
+    })
 }
 
 /// As [`assert_same`], run by a user without any privilege.
@@ -80,41 +84,57 @@ pub fn assert_same_as_user(net: &Net, uid: u32, args: &[&str]) -> usize {
         run(command, args)
     };
     let real = || as_user(Path::new(REAL));
-    settle(args, || (real(), as_user(&copy), real()))
+    settle(&args.join(" "), || vec![[real(), as_user(&copy), real()]])
 }
 
-/// The first round of a running `netstat-bpf -c` that begins after this call equals netstat.
+/// The first round of each running `netstat-bpf -c` that begins after this call equals netstat.
 /// Returns the number of rows compared.
 ///
 /// # Panics
 /// With a readable difference.
 #[track_caller]
-pub fn assert_live(net: &Net, live: &mut Continuous) -> usize {
-    let args: Vec<_> = live.args().to_vec();
-    let args: Vec<_> = args.iter().map(String::as_str).collect();
-    settle(&args, || {
-        let before = real(net, &args);
-        let ours = Output {
-            stdout: live.next_round(),
-            ..before.clone()
-        };
-        (before, ours, real(net, &args))
+pub fn assert_live(net: &Net, lives: &mut [Continuous]) -> usize {
+    let reference = |live: &Continuous| {
+        let args: Vec<_> = live.args().iter().map(String::as_str).collect();
+        real(net, &args)
+    };
+    settle("-c", || {
+        let before: Vec<_> = lives.iter().map(reference).collect();
+        let now = Instant::now();
+        let rounds: Vec<_> = lives.iter_mut().map(|live| live.round_since(now)).collect();
+        let after: Vec<_> = lives.iter().map(reference).collect();
+        zip(zip(before, rounds), after)
+            .map(|((before, stdout), after)| {
+                let ours = Output {
+                    stdout,
+                    ..before.clone()
+                };
+                [before, ours, after]
+            })
+            .collect()
     })
 }
 
+/// Takes triples of REAL, OURS, REAL until each says whether it agrees; returns the rows compared.
 #[track_caller]
-fn settle(args: &[&str], mut take: impl FnMut() -> (Output, Output, Output)) -> usize {
+fn settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
     for _ in 0..ATTEMPTS {
-        let (before, ours, after) = take();
-        match judge(&before, &ours, &after) {
-            Judgement::Same { rows } => return rows,
-            Judgement::Unsettled => {}
-            Judgement::Different(difference) => {
-                panic!("netstat-bpf {} differs:\n{difference}", args.join(" "))
+        let mut rows = 0;
+        let mut settled = true;
+        for [before, ours, after] in take() {
+            match judge(&before, &ours, &after) {
+                Judgement::Same { rows: more } => rows += more,
+                Judgement::Unsettled => settled = false,
+                Judgement::Different(difference) => {
+                    panic!("netstat-bpf {what} differs:\n{difference}")
+                }
             }
         }
+        if settled {
+            return rows;
+        }
     }
-    panic!("netstat {} never said the same twice", args.join(" "));
+    panic!("netstat {what} never said the same twice");
 }
 
 fn run(mut command: Command, args: &[&str]) -> Output {

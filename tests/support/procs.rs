@@ -112,6 +112,10 @@ pub struct Actor {
 impl Actor {
     pub(crate) fn spawn(door: &Rc<Door>, argv0: &str) -> Self {
         let program = program();
+        #[expect(
+            clippy::zombie_processes,
+            reason = "dropping the actor reaps it by PID"
+        )]
         let child = Command::new(&program)
             .arg0(argv0)
             .arg(door.path())
@@ -263,6 +267,18 @@ impl Actor {
     pub fn pair(&self) -> (Fd, Fd) {
         let values = self.tell("pair");
         (parse(&values, 0), parse(&values, 1))
+    }
+
+    /// Sends a descriptor through a unix socket.
+    #[track_caller]
+    pub fn pass(&self, through: Fd, fd: Fd) {
+        self.tell(format_args!("send {through} {fd}"));
+    }
+
+    /// The descriptor that was sent through a unix socket.
+    #[track_caller]
+    pub fn receive(&self, through: Fd) -> Fd {
+        self.ask(format_args!("receive {through}"))
     }
 
     /// Ends the process and waits until it is gone.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fs,
     fs::{File, OpenOptions},
     io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -13,9 +14,12 @@ use nix::{net::if_::if_nametoindex, sys::socket::AddressFamily};
 use crate::{
     netns::{ifreq, interface_ioctl, up},
     packet::Segment,
+    wait,
 };
 
 const NAME: &str = "tun0";
+/// Of linux/if_addr.h.
+const IFA_F_TENTATIVE: u8 = 0x40;
 /// The kernel's own address on the device.
 pub const KERNEL_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The kernel's own IPv6 address on the device.
@@ -143,4 +147,17 @@ fn address_v6() {
         ifr6_ifindex: index.cast_signed(),
     };
     interface_ioctl(AddressFamily::Inet6, libc::SIOCSIFADDR, &mut argument);
+    // The device needs no duplicate address detection, but the kernel finds that out later, in a
+    // work queue; until then it neither uses the address nor takes packets for it.
+    wait::until("the IPv6 addresses of the TUN device to be usable", || {
+        let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6").ok()?;
+        let flags = addresses
+            .lines()
+            .filter(|line| line.ends_with(NAME))
+            .filter_map(|line| line.split_whitespace().nth(4))
+            .filter_map(|flags| u8::from_str_radix(flags, 16).ok());
+        let flags: Vec<_> = flags.collect();
+        let usable = flags.iter().all(|flags| flags & IFA_F_TENTATIVE == 0);
+        (usable && !flags.is_empty()).then_some(())
+    });
 }
