@@ -1,6 +1,17 @@
-//! The BPF programs. One file per hook family.
+//! The BPF programs. One file per hook family; each hook reads, reserves, writes, submits.
+//!
+//! No decision about connections is taken here: what an event means is settled in user space.
 #![no_std]
 #![no_main]
+
+mod globals;
+mod iter;
+mod maps;
+mod process;
+mod read;
+mod refresh;
+mod state;
+mod timer;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

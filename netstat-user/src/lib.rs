@@ -7,14 +7,20 @@
 //! | [`cmdline`] | pure | the netstat command line |
 //! | [`kernel`] | world | BPF: load, attach, ring, refresh, owners |
 //! | [`proc`] | world | /proc: sockets, owners, routes, counters |
+//! | [`names`] | world | names for numbers, from NSS |
 //! | [`modes`] | world | what each way to run does, in terms of the others |
 //!
 //! Pure modules see no clock, file, socket or log.
 
+pub mod cli;
 pub mod cmdline;
 pub mod conn;
 pub mod kernel;
 pub mod modes;
+pub mod names;
 pub mod proc;
+mod run;
 pub mod source;
 pub mod view;
+
+pub use run::run;

@@ -1,5 +1,5 @@
 //! `netstat-bpf`.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    netstat_user::run(std::env::args_os())
 }

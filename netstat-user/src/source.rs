@@ -2,7 +2,7 @@
 //!
 //! One renderer prints from a [`SocketSource`]: /proc, the live table, an agent.
 
-use std::{collections::HashMap, io};
+use std::{collections::HashMap, fs::File, io, path::Path};
 
 use crate::view::row::{InetRow, UnixRow};
 
@@ -95,4 +95,17 @@ pub trait SocketSource {
     /// # Errors
     /// As [`SocketSource::inet`].
     fn unix(&mut self, sink: &mut dyn FnMut(Line<UnixRow>)) -> io::Result<()>;
+
+    /// Opens a file of /proc/net that only /proc has: SCTP, groups, amateur radio.
+    ///
+    /// # Errors
+    /// As [`SocketSource::inet`].
+    fn file(&mut self, name: &str) -> io::Result<File> {
+        File::open(Path::new("/proc/net").join(name))
+    }
+
+    /// The SELinux context of a process, for `-Z`.
+    fn context(&mut self, pid: u32) -> Option<Box<[u8]>> {
+        crate::proc::context(Path::new("/proc"), pid)
+    }
 }

@@ -1,1 +1,11 @@
-//! The connection table: a pure fold over events.
+//! The connection table: a pure fold over events. No clock, file, socket or log.
+//!
+//! [`table::ConnTable::apply`] takes an event and gives what changed as values. A socket is known by
+//! [`types::SockId`], never by its addresses: they change while it lives, ports are 0 at SYN_SENT.
+//!
+//! One *connection* may be several kernel objects in turn: a request socket, the full socket made
+//! from it, a timewait minisock. The table links them by their addresses at the moment of the
+//! hand-over, so that a log line reads `FIN_WAIT2 -> TIME_WAIT` and the owner lives on.
+
+pub mod table;
+pub mod types;

@@ -1,1 +1,10 @@
-//! The kernel: BPF objects, hooks, ring buffer.
+//! The kernel: BPF object, hooks, ring buffer, refresh. It reads and hands over; what an event
+//! means is decided in [`crate::conn`].
+
+pub mod btf;
+pub mod map;
+pub mod object;
+pub mod offsets;
+pub mod record;
+pub mod refresh;
+pub mod ring;

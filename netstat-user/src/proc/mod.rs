@@ -1,1 +1,17 @@
 //! /proc: socket tables, owners.
+
+mod groups;
+mod lines;
+mod owners;
+mod scan;
+mod sctp;
+mod sockets;
+mod source;
+mod unix;
+
+pub use groups::{groups4, groups6};
+use lines::for_each_line;
+pub use owners::{context, owners};
+use scan::Scan;
+pub use sctp::{associations, endpoints};
+pub use source::ProcSource;

@@ -1,0 +1,12 @@
+//! Names that both sides must spell alike: maps and globals of the BPF object.
+
+/// Ring buffer of all records, one for all CPUs.
+pub const EVENTS: &str = "EVENTS";
+/// Per-CPU counters, indexed by [`crate::lost::Counter`].
+pub const COUNTERS: &str = "COUNTERS";
+/// Socket addresses that a refresh reads, one `u64` each; mapped by user space.
+pub const POINTERS: &str = "POINTERS";
+/// What a refresh found, one [`crate::row::SockRow`] per pointer; mapped by user space.
+pub const ROWS: &str = "ROWS";
+/// One `u32`: 1 while user space sleeps and wants a wake-up; mapped by user space.
+pub const CONTROL: &str = "CONTROL";

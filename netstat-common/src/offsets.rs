@@ -1,0 +1,87 @@
+//! Where fields stand in the running kernel's structures, as read-only globals of the BPF object.
+//!
+//! Rust has no CO-RE relocations: user space reads the offsets from /sys/kernel/btf/vmlinux and
+//! sets them before the load. A global is named by its field in capitals.
+
+/// Calls a macro with the list `NAME: "struct", "member.path"` of all offsets, in bytes.
+///
+/// Alternatives that kernels differ in are separated by `|`; the first that exists is taken.
+/// A member of another struct at the end of a path continues into it.
+#[macro_export]
+macro_rules! for_each_offset {
+    ($with:ident) => {
+        $with! {
+            SKC_DADDR: "sock_common", "skc_daddr";
+            SKC_RCV_SADDR: "sock_common", "skc_rcv_saddr";
+            SKC_DPORT: "sock_common", "skc_dport";
+            SKC_NUM: "sock_common", "skc_num";
+            SKC_FAMILY: "sock_common", "skc_family";
+            SKC_STATE: "sock_common", "skc_state";
+            SKC_NET: "sock_common", "skc_net.net";
+            SKC_V6_DADDR: "sock_common", "skc_v6_daddr";
+            SKC_V6_RCV_SADDR: "sock_common", "skc_v6_rcv_saddr";
+            SKC_COOKIE: "sock_common", "skc_cookie";
+            RSK_LISTENER: "sock_common", "skc_listener";
+            SKC_NODE: "sock_common", "skc_nulls_node";
+            SKC_PPREV: "sock_common", "skc_nulls_node.pprev";
+            NET_INUM: "net", "ns.inum";
+            SK_PROTOCOL: "sock", "sk_protocol";
+            SK_SOCKET: "sock", "sk_socket";
+            SK_UID: "sock", "sk_uid";
+            SK_ACK_BACKLOG: "sock", "sk_ack_backlog";
+            SOCKET_FILE: "socket", "file";
+            SOCKET_ALLOC_SOCKET: "socket_alloc", "socket";
+            SOCKET_ALLOC_INO: "socket_alloc", "vfs_inode.i_ino";
+            TCP_RCV_NXT: "tcp_sock", "rcv_nxt";
+            TCP_COPIED_SEQ: "tcp_sock", "copied_seq";
+            TCP_WRITE_SEQ: "tcp_sock", "write_seq";
+            TCP_SND_UNA: "tcp_sock", "snd_una";
+            ICSK_PENDING: "inet_connection_sock", "icsk_pending";
+            ICSK_RETRANSMITS: "inet_connection_sock", "icsk_retransmits";
+            ICSK_PROBES_OUT: "inet_connection_sock", "icsk_probes_out";
+            TIMER_EXPIRES: "timer_list", "expires";
+            TIMER_FUNCTION: "timer_list", "function";
+            TIMER_PPREV: "timer_list", "entry.pprev";
+            TW_TIMER: "inet_timewait_sock", "tw_timer";
+            TW_SUBSTATE: "inet_timewait_sock", "tw_substate";
+            RSK_TIMER: "request_sock", "rsk_timer";
+            TASK_TGID: "task_struct", "tgid";
+            TASK_PID: "task_struct", "pid";
+            TASK_FLAGS: "task_struct", "flags";
+            TASK_FILES: "task_struct", "files";
+            TASK_THREAD_PID: "task_struct", "thread_pid";
+            PID_LEVEL: "pid", "level";
+            PID_NUMBERS: "pid", "numbers";
+            UPID_NR: "upid", "nr";
+            FILES_FDT: "files_struct", "fdt";
+            FDT_MAX_FDS: "fdtable", "max_fds";
+            FDT_FD: "fdtable", "fd";
+            FDT_OPEN_FDS: "fdtable", "open_fds";
+            FILE_INODE: "file", "f_inode";
+            INODE_SB: "inode", "i_sb";
+            INODE_INO: "inode", "i_ino";
+            SB_MAGIC: "super_block", "s_magic";
+        }
+    };
+}
+
+/// Address of a function in the running kernel; 0 if unknown, which matches no timer.
+pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
+/// As [`TW_TIMER_HANDLER`], for request sockets.
+pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
+/// Offset in `struct sock` of the keepalive timer.
+pub const KEEPALIVE_TIMER: &str = "KEEPALIVE_TIMER";
+/// Offset in `struct sock` of the `unsigned long` at which the retransmission timer fires.
+pub const RTO_EXPIRES: &str = "RTO_EXPIRES";
+/// Offset in `struct request_sock` of the byte that holds `num_timeout`, and its lowest bit there.
+pub const REQ_TIMEOUT: &str = "REQ_TIMEOUT";
+/// See [`REQ_TIMEOUT`].
+pub const REQ_TIMEOUT_SHIFT: &str = "REQ_TIMEOUT_SHIFT";
+/// 1 where the kernel lists `sk_uid` for sockets without a file too (it has `sock.sk_ino`).
+pub const UID_WITHOUT_FILE: &str = "UID_WITHOUT_FILE";
+/// Size of `struct upid`.
+pub const UPID_SIZE: &str = "UPID_SIZE";
+/// Bytes in the ring from which a program wakes user space.
+pub const WAKE_BYTES: &str = "WAKE_BYTES";
+/// 1 if each state change is wanted, 0 if only those that put a socket in or out of the table.
+pub const EVERY_CHANGE: &str = "EVERY_CHANGE";

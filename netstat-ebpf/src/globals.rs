@@ -1,0 +1,30 @@
+//! Read-only globals that user space sets before the load: field offsets, handlers, switches.
+
+use aya_ebpf::Global;
+
+macro_rules! offsets {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        $(
+            #[doc = concat!("Offset of `", $path, "` in `struct ", $of, "`, bytes.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u64> = Global::new(0);
+        )*
+    };
+}
+
+netstat_common::for_each_offset!(offsets);
+
+macro_rules! settings {
+    ($($name:ident)*) => {
+        $(
+            #[doc = concat!("See `netstat_common::offsets::", stringify!($name), "`.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u64> = Global::new(0);
+        )*
+    };
+}
+
+settings! {
+    TW_TIMER_HANDLER REQSK_TIMER_HANDLER KEEPALIVE_TIMER RTO_EXPIRES REQ_TIMEOUT REQ_TIMEOUT_SHIFT
+    UID_WITHOUT_FILE UPID_SIZE WAKE_BYTES EVERY_CHANGE
+}

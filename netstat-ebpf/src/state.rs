@@ -1,0 +1,156 @@
+//! Full TCP sockets: each change of state, and the end of the object.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
+    programs::BtfTracePointContext,
+};
+use netstat_common::{
+    event::{FLAG_KTHREAD, FLAG_PROCESS, KIND_DESTROY, KIND_STATE},
+    lost::Counter,
+};
+
+use crate::{
+    globals::{EVERY_CHANGE, SK_PROTOCOL},
+    maps::{count, emit},
+    read::{IPPROTO_TCP, Load as _, Typed, at, common, current_is_kthread},
+};
+
+const SYN_SENT: u8 = 2;
+const SYN_RECV: u8 = 3;
+const FIN_WAIT1: u8 = 4;
+const CLOSE: u8 = 7;
+const LAST_ACK: u8 = 9;
+const LISTEN: u8 = 10;
+
+/// What the first copy saw last on this CPU: socket and states. The second copy emits what does
+/// not match, since then the first was skipped.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Seen {
+    skaddr: u64,
+    states: u64,
+}
+
+#[map]
+static SEEN: PerCpuArray<Seen> = PerCpuArray::with_max_entries(1, 0);
+
+/// `sock:inet_sock_set_state`, first copy.
+///
+/// Since: Linux 4.16 (tp_btf 5.5).
+/// Context: process with bottom halves on, or softirq; fires before the state is stored.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/af_inet.c#L1353>
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
+    try_tcp_state(&ctx, true);
+    0
+}
+
+/// `sock:inet_sock_set_state`, second copy: a program that is active on a CPU is skipped there
+/// (since 6.1, counted as a recursion miss), and a softirq can come while the first copy runs.
+///
+/// Since: Linux 4.16 (tp_btf 5.5).
+/// Context: as `tcp_state`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/trace/bpf_trace.c#L2339>
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn tcp_state_2(ctx: BtfTracePointContext) -> i32 {
+    try_tcp_state(&ctx, false);
+    0
+}
+
+#[inline(always)]
+fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
+    let sk: *const u8 = ctx.arg(0);
+    let old: u8 = ctx.arg::<u32>(1) as u8;
+    let new: u8 = ctx.arg::<u32>(2) as u8;
+    // SAFETY: argument 0 is a `struct sock *`; the verifier knows its type.
+    let protocol: u16 = unsafe { Typed::load(at(sk, SK_PROTOCOL.load())) };
+    if protocol != IPPROTO_TCP || !wanted(old, new) || (!first && first_copy_saw(sk, old, new)) {
+        return;
+    }
+    if first {
+        remember(sk, old, new);
+    } else {
+        count(Counter::SecondCopy);
+    }
+    // SAFETY: as above.
+    let mut event = unsafe { common::<Typed>(KIND_STATE, sk) };
+    event.oldstate = old;
+    event.newstate = new;
+    if by_process(old, new) {
+        event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        event.flags = FLAG_PROCESS;
+        if current_is_kthread() {
+            event.flags |= FLAG_KTHREAD;
+        }
+        if let Ok(comm) = bpf_get_current_comm() {
+            event.comm = comm;
+        }
+    }
+    if emit(&event, Counter::RingFull) {
+        count(Counter::Emitted);
+    }
+}
+
+/// Without `EVERY_CHANGE`, only what puts a socket into the table or takes it out.
+#[inline(always)]
+fn wanted(old: u8, new: u8) -> bool {
+    EVERY_CHANGE.load() != 0 || old == CLOSE || new == CLOSE || new == SYN_RECV || new == LISTEN
+}
+
+/// Transitions that only connect(), listen(), close() and shutdown() make: the kernel is then in
+/// the context of the caller, never in a softirq that interrupted somebody else.
+#[inline(always)]
+fn by_process(old: u8, new: u8) -> bool {
+    match new {
+        SYN_SENT | LISTEN | FIN_WAIT1 | LAST_ACK => true,
+        CLOSE => old == LISTEN,
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn remember(sk: *const u8, old: u8, new: u8) {
+    if let Some(seen) = SEEN.get_ptr_mut(0) {
+        // SAFETY: this CPU's slot.
+        unsafe {
+            (*seen).skaddr = sk as u64;
+            (*seen).states = u64::from(old) << 8 | u64::from(new);
+        }
+    }
+}
+
+/// Whether the first copy saw this very call. Forgets it, so that the same socket address and
+/// states later on do not match an old call.
+#[inline(always)]
+fn first_copy_saw(sk: *const u8, old: u8, new: u8) -> bool {
+    let Some(seen) = SEEN.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: this CPU's slot.
+    unsafe {
+        let same =
+            (*seen).skaddr == sk as u64 && (*seen).states == u64::from(old) << 8 | u64::from(new);
+        if same {
+            (*seen).skaddr = 0;
+        }
+        same
+    }
+}
+
+/// `tcp:tcp_destroy_sock`: the socket's address may name another socket after this.
+///
+/// Since: Linux 4.16 (tp_btf 5.5).
+/// Context: process or softirq, bottom halves off, so one copy is enough.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_ipv4.c#L2543>
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    // SAFETY: argument 0 is a `struct sock *`.
+    let event = unsafe { common::<Typed>(KIND_DESTROY, sk) };
+    if emit(&event, Counter::RingFull) {
+        count(Counter::Emitted);
+    }
+    0
+}

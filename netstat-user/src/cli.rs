@@ -1,0 +1,49 @@
+//! The subcommands: what was typed, nothing else.
+
+use clap::{Parser, Subcommand};
+
+/// netstat fed by eBPF: an exact live table of connections.
+#[derive(Debug, Parser)]
+#[command(name = "netstat-bpf", version)]
+pub struct Cli {
+    /// What to do. Without one of these words the command line is netstat's.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Log every change of state as it happens
+    Log(Log),
+    /// Tell which hooks this kernel offers, and why others are not used
+    Check(Check),
+}
+
+impl Command {
+    /// The words that make a command line ours and not netstat's.
+    pub const WORDS: [&str; 2] = ["log", "check"];
+}
+
+/// `netstat-bpf log`
+#[derive(Debug, clap::Args)]
+pub struct Log {}
+
+/// `netstat-bpf check`
+#[derive(Debug, clap::Args)]
+pub struct Check {}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_subcommand_has_its_word() {
+        let cli = Cli::command();
+        cli.clone().debug_assert();
+        let words: Vec<_> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(words, Command::WORDS);
+    }
+}

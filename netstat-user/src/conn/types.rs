@@ -1,0 +1,230 @@
+//! The words of the table.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
+
+/// State of a TCP connection, in the kernel's numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TcpState {
+    /// 1
+    Established,
+    /// 2
+    SynSent,
+    /// 3
+    SynRecv,
+    /// 4
+    FinWait1,
+    /// 5
+    FinWait2,
+    /// 6
+    TimeWait,
+    /// 7
+    Close,
+    /// 8
+    CloseWait,
+    /// 9
+    LastAck,
+    /// 10
+    Listen,
+    /// 11
+    Closing,
+    /// Any other number: the kernel has none today.
+    Unknown(u8),
+}
+
+impl TcpState {
+    /// The eleven states, in the kernel's order from 1.
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// From the kernel's number. 12, a request socket, is SYN_RECV to everybody outside.
+    pub fn from_kernel(number: u8) -> Self {
+        match number {
+            12 => Self::SynRecv,
+            1..=11 => Self::ALL[usize::from(number) - 1],
+            other => Self::Unknown(other),
+        }
+    }
+
+    /// netstat's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "ESTABLISHED",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::Listen => "LISTEN",
+            Self::Closing => "CLOSING",
+            Self::Unknown(_) => "UNKNOWN",
+        }
+    }
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Identity of a socket while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SockId {
+    /// Address of the kernel's object. Never printed.
+    Kernel(u64),
+    /// A socket known from /proc only: nobody told its address. The number is arbitrary.
+    Proc(u64),
+}
+
+/// An address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// Network order, IPv4 as v4-mapped.
+    pub addr: [u8; 16],
+    /// Host order; 0 where there is none.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// No address and no port.
+    pub const NONE: Self = Self {
+        addr: [0; 16],
+        port: 0,
+    };
+
+    /// The address as people write it: v4-mapped as IPv4.
+    pub fn ip(&self) -> IpAddr {
+        Ipv6Addr::from(self.addr).to_canonical()
+    }
+
+    /// Whether the address is `0.0.0.0` or `::`.
+    pub fn is_any(&self) -> bool {
+        self.ip().is_unspecified()
+    }
+}
+
+/// Kernel time: nanoseconds since boot, without suspend (`CLOCK_MONOTONIC`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ktime(pub u64);
+
+impl Ktime {
+    /// Nanoseconds from `earlier` to `self`; 0 if the order is the other way round.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// How the owner of a socket is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Provenance {
+    /// The process was seen to connect, listen, shut down or close.
+    Seen,
+    /// Inherited from the listener: the socket is not accepted, or nobody saw it accepted.
+    Listener,
+    /// Found in the descriptor tables at the start.
+    Seeded,
+    /// Found in the descriptor tables later on.
+    Resolved,
+}
+
+impl Provenance {
+    /// The word in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Listener => "listener",
+            Self::Seeded => "seeded",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// Who owns a socket, or owned it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Process id (the kernel's tgid).
+    pub pid: u32,
+    /// `comm` at that moment, NUL padded, untrusted; zeros if it was not seen.
+    pub comm: [u8; 16],
+    /// How it is known.
+    pub provenance: Provenance,
+}
+
+/// What kind of kernel object carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `struct tcp_sock`.
+    Full,
+    /// `struct inet_timewait_sock`: TIME_WAIT, or FIN_WAIT2 of an orphan.
+    TimeWait,
+    /// `struct request_sock`: SYN_RECV.
+    Request,
+}
+
+/// A socket in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conn {
+    /// Identity.
+    pub id: SockId,
+    /// Kernel object.
+    pub kind: Kind,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// `AF_INET` (2) or `AF_INET6` (10).
+    pub family: u16,
+    /// Local end.
+    pub local: Endpoint,
+    /// Remote end; [`Endpoint::NONE`] for a listener.
+    pub remote: Endpoint,
+    /// State after the last event.
+    pub state: TcpState,
+    /// When it entered the state; `None` if that was before us.
+    pub since: Option<Ktime>,
+    /// Owner, or last owner.
+    pub owner: Option<Owner>,
+}
+
+/// What an event changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: Ktime,
+    /// The connection, in its new state. At the end of its life the state is CLOSE.
+    pub conn: Conn,
+    /// State before; `None` if it is not known.
+    pub from: Option<TcpState>,
+    /// Nanoseconds in that state; `None` if its begin was not seen.
+    pub in_from_ns: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_numbered_as_in_the_kernel() {
+        assert_eq!(TcpState::from_kernel(1), TcpState::Established);
+        assert_eq!(TcpState::from_kernel(7), TcpState::Close);
+        assert_eq!(TcpState::from_kernel(11), TcpState::Closing);
+        assert_eq!(TcpState::from_kernel(12), TcpState::SynRecv);
+        assert_eq!(TcpState::from_kernel(0), TcpState::Unknown(0));
+        assert_eq!(TcpState::from_kernel(200).name(), "UNKNOWN");
+    }
+}

@@ -1,0 +1,313 @@
+//! The BPF object: maps made, globals set, programs loaded one by one.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, PerCpuArray},
+    programs::{BtfTracePoint, Iter, Program, RawTracePoint},
+};
+use netstat_common::{
+    lost::{COUNTERS, Counter},
+    names, offsets,
+};
+
+use super::offsets::{VMLINUX, globals};
+
+/// What the object is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// One snapshot: iterators and refresh, no hooks.
+    Snapshot,
+    /// A live table: hooks that put sockets in and out.
+    Table,
+    /// The log: every change of state.
+    Log,
+}
+
+/// Addresses of the functions that minisock timers call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handlers {
+    /// `tw_timer_handler`; 0 if unknown.
+    pub timewait: u64,
+    /// `reqsk_timer_handler`; 0 if unknown.
+    pub request: u64,
+}
+
+/// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
+/// iterator that finds it full is resumed.
+const SNAPSHOT_RING: u32 = 1 << 20;
+/// Ring size with hooks: 160,000 events, or 130 ms at 1.2 million a second.
+const LIVE_RING: u32 = 16 << 20;
+/// An eighth of the ring: a wake-up well before it is full.
+const WAKE_BYTES: u64 = 2 << 20;
+/// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
+const NO_LOG: u8 = 0;
+
+/// A loaded object. Dropping it detaches everything.
+pub struct Object {
+    /// The maps and programs.
+    pub ebpf: Ebpf,
+    /// The kernel's types, for loading programs.
+    pub btf: Btf,
+}
+
+impl Object {
+    /// Creates the maps and sets the globals. No program is in the kernel yet.
+    ///
+    /// # Errors
+    /// No BTF, a field that this kernel lacks, or the rights to make maps.
+    pub fn new(purpose: Purpose, handlers: Handlers, log: bool) -> Result<Self> {
+        let blob = fs::read(VMLINUX).with_context(|| {
+            format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
+        })?;
+        let mut values = globals(&blob)?;
+        values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
+        values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
+        values.push((offsets::WAKE_BYTES, WAKE_BYTES));
+        values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
+        let btf =
+            Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
+        let ring = if purpose == Purpose::Snapshot {
+            SNAPSHOT_RING
+        } else {
+            LIVE_RING
+        };
+        let level = if log { u8::MAX } else { NO_LOG };
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&btf)).map_max_entries(names::EVENTS, ring);
+        for (name, value) in &values {
+            loader.override_global(name, value, true);
+        }
+        loader.override_global(aya_log::LEVEL, &level, false);
+        let ebpf = loader
+            .load(aya::include_bytes_aligned!(concat!(
+                env!("OUT_DIR"),
+                "/netstat-ebpf"
+            )))
+            .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
+        Ok(Self { ebpf, btf })
+    }
+
+    /// Loads and attaches a `tp_btf` program.
+    ///
+    /// # Errors
+    /// The verifier's or the attachment's refusal.
+    pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
+        let btf = &self.btf;
+        let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
+        hook.load(tracepoint, btf)
+            .with_context(|| format!("load {program}"))?;
+        hook.attach()
+            .with_context(|| format!("attach {program} to {tracepoint}"))?;
+        Ok(())
+    }
+
+    /// Loads an iterator program.
+    ///
+    /// # Errors
+    /// The kernel lacks the iterator, or the verifier refuses.
+    pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
+        let btf = &self.btf;
+        let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
+        iter.load(kind, btf)
+            .with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// Makes a new pass over an iterator: each has its own.
+    ///
+    /// # Errors
+    /// The link or the iterator's file.
+    pub fn iterate(&mut self, program: &str) -> Result<fs::File> {
+        let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
+        let link = iter.attach().with_context(|| format!("link {program}"))?;
+        let link = iter
+            .take_link(link)
+            .with_context(|| format!("take the link of {program}"))?;
+        link.into_file().with_context(|| format!("start {program}"))
+    }
+
+    /// Loads a program that is run on demand.
+    ///
+    /// # Errors
+    /// The verifier's refusal.
+    pub fn load_raw(&mut self, program: &str) -> Result<()> {
+        let raw: &mut RawTracePoint = program_of(&mut self.ebpf, program)?;
+        raw.load().with_context(|| format!("load {program}"))
+    }
+
+    /// A program that is run on demand, loaded before.
+    ///
+    /// # Errors
+    /// No such program.
+    pub fn raw(&mut self, program: &str) -> Result<&mut RawTracePoint> {
+        program_of(&mut self.ebpf, program)
+    }
+
+    /// Reads the counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn counters(&self) -> Result<Counters> {
+        let map = self.ebpf.map(names::COUNTERS).context("no map COUNTERS")?;
+        let map: PerCpuArray<_, u64> = map.try_into().context("map COUNTERS")?;
+        let mut sums = [0; COUNTERS as usize];
+        for (index, sum) in (0..).zip(&mut sums) {
+            *sum = map.get(&index, 0).context("read COUNTERS")?.iter().sum();
+        }
+        Ok(Counters(sums))
+    }
+
+    /// How often the kernel skipped a program because it was active on that CPU (Linux 5.12).
+    pub fn recursion_misses(&self, program: &str) -> Option<u64> {
+        let Some(Program::BtfTracePoint(hook)) = self.ebpf.program(program) else {
+            return None;
+        };
+        let fd = hook.fd().ok()?.as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        line.trim().parse().ok()
+    }
+
+    /// Memory of an array map.
+    ///
+    /// # Errors
+    /// No such map, or mmap(2).
+    ///
+    /// # Safety
+    /// As [`super::map::Mapped::new`].
+    pub unsafe fn map_memory<T, const W: bool>(
+        &mut self,
+        name: &str,
+        count: usize,
+    ) -> Result<super::map::Mapped<T, W>> {
+        let map = self
+            .ebpf
+            .map(name)
+            .with_context(|| format!("no map {name}"))?;
+        let aya::maps::Map::Array(data) = map else {
+            bail!("map {name} is not an array")
+        };
+        // SAFETY: the caller's.
+        unsafe { super::map::Mapped::new(super::ring::map_fd(data), 0, count) }
+            .with_context(|| format!("map the memory of {name}"))
+    }
+
+    /// Sets the first word of an array map.
+    ///
+    /// # Errors
+    /// No such map, or bpf(2).
+    pub fn set_word(&mut self, name: &str, value: u64) -> Result<()> {
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .with_context(|| format!("no map {name}"))?;
+        let mut map: Array<_, u64> = map.try_into().with_context(|| format!("map {name}"))?;
+        map.set(0, value, 0)
+            .with_context(|| format!("write {name}"))
+    }
+}
+
+fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("no BPF program {name}"))?;
+    program
+        .try_into()
+        .with_context(|| format!("BPF program {name} is of another type"))
+}
+
+/// What the BPF programs counted since the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters([u64; COUNTERS as usize]);
+
+impl Counters {
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Socket events that were lost: the table is in doubt if this grows.
+    pub fn lost(&self) -> u64 {
+        self.get(Counter::RingFull) + self.get(Counter::BadRead)
+    }
+}
+
+impl Handlers {
+    /// Reads the addresses from /proc/kallsyms; zeros where it hides them (kptr_restrict=2, or
+    /// no CAP_SYSLOG).
+    ///
+    /// # Errors
+    /// Reading /proc/kallsyms.
+    pub fn from_kallsyms() -> Result<Self> {
+        let file = fs::File::open("/proc/kallsyms").context("open /proc/kallsyms")?;
+        let mut found = Self::default();
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut line = Vec::new();
+        while reader
+            .read_until(b'\n', &mut line)
+            .context("read /proc/kallsyms")?
+            > 0
+        {
+            match symbol(&line) {
+                Some((address, b"tw_timer_handler")) => found.timewait = address,
+                Some((address, b"reqsk_timer_handler")) => found.request = address,
+                _ => {}
+            }
+            if found.timewait != 0 && found.request != 0 {
+                break;
+            }
+            line.clear();
+        }
+        Ok(found)
+    }
+}
+
+/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds.
+fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
+    let line = line.trim_ascii_end();
+    let name = line.get(19..)?;
+    // Every other symbol is passed over before its address is parsed: there are 120,000.
+    if !name.ends_with(b"handler") && !name.contains(&b'.') {
+        return None;
+    }
+    let name = name.split(|byte| matches!(byte, b'.' | b'\t')).next()?;
+    let address = u64::from_str_radix(std::str::from_utf8(line.get(..16)?).ok()?, 16).ok()?;
+    Some((address, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kallsyms_lines_are_parsed_or_passed_over() {
+        let parse = |line: &'static str| symbol(line.as_bytes());
+        assert_eq!(
+            parse("ffffffff820089f0 t tw_timer_handler\n"),
+            Some((0xffff_ffff_8200_89f0, &b"tw_timer_handler"[..]))
+        );
+        assert_eq!(
+            parse("ffffffff820089f0 t tw_timer_handler.llvm.123\n").map(|s| s.1),
+            Some(&b"tw_timer_handler"[..])
+        );
+        for line in [
+            "",
+            "short",
+            "ffffffff820089f0 t tcp_v4_rcv",
+            "zzzzzzzzzzzzzzzz t x_handler",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
