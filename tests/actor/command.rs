@@ -49,6 +49,7 @@ impl Actor {
             "call" => values(sockets::call(words.parse("address")?)?),
             "mapped" => values(sockets::connect_mapped(words.parse("address")?)?),
             "accept" => values(sockets::accept(words.parse("fd")?)?),
+            "take" => values(sockets::take(words.parse("fd")?)?),
             "write" => {
                 let (fd, count) = (words.parse("fd")?, words.parse("count")?);
                 values(sockets::write(fd, count)?)

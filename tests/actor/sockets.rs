@@ -118,6 +118,16 @@ pub(crate) fn accept(listener: RawFd) -> Result<String> {
     Ok(socket::accept4(listener, SockFlag::SOCK_CLOEXEC)?.to_string())
 }
 
+/// Accepts a connection that is already there.
+pub(crate) fn take(listener: RawFd) -> Result<String> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let set = |flags| fcntl(borrow(listener), FcntlArg::F_SETFL(flags));
+    set(OFlag::O_NONBLOCK)?;
+    let outcome = accept(listener);
+    set(OFlag::empty())?;
+    outcome
+}
+
 /// As much of `count` bytes as fits.
 pub(crate) fn write(fd: RawFd, count: usize) -> Result<usize> {
     let bytes = vec![b'x'; count];

@@ -2,4 +2,5 @@
 
 mod builders;
 mod owners;
+mod random;
 mod states;

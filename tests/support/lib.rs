@@ -14,3 +14,4 @@ pub mod row;
 pub mod states;
 pub mod tun;
 pub mod wait;
+pub mod workload;
