@@ -83,6 +83,7 @@ impl Actor {
             }
             "receive" => values(share::receive(words.parse("fd")?)?),
             "setuid" => done(nix::unistd::setuid(words.parse::<u32>("uid")?.into())?),
+            "setgid" => done(nix::unistd::setgid(words.parse::<u32>("gid")?.into())?),
             "title" => done(share::retitle(words.0)?),
             "thread" => done(share::thread_keeps(words.parse("fd")?)?),
             "leave-leader" => Reply::Moved,

@@ -4,6 +4,7 @@
 //! Everything panics instead of returning errors, so that a failure keeps the line of its test.
 
 pub mod continuous;
+pub mod log;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
