@@ -29,7 +29,6 @@ macro_rules! for_each_offset {
             SK_SOCKET: "sock", "sk_socket";
             SK_UID: "sock", "sk_uid";
             SK_ACK_BACKLOG: "sock", "sk_ack_backlog";
-            SOCKET_FILE: "socket", "file";
             SOCKET_ALLOC_SOCKET: "socket_alloc", "socket";
             SOCKET_ALLOC_INO: "socket_alloc", "vfs_inode.i_ino";
             TCP_RCV_NXT: "tcp_sock", "rcv_nxt";

@@ -18,8 +18,8 @@ pub const BATCH: usize = 4096;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SockRow {
-    /// Address of the socket's `struct file`; 0 where it has none. Compared, never printed.
-    pub file: u64,
+    /// Address of the function that a minisock's timer calls; 0 for a full socket.
+    pub handler: u64,
     /// Inode number of the socket; 0 where it has none.
     pub inode: u64,
     /// Jiffies until the timer fires; negative if it is due.

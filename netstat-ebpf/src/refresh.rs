@@ -111,7 +111,7 @@ unsafe fn fill(row: &mut SockRow, sk: *const u8) {
             common.get::<u64>(SKC_NET.load()) as *const u8,
             NET_INUM.load(),
         ));
-        row.file = 0;
+        row.handler = 0;
         row.inode = 0;
         row.uid = 0;
         row.rx_queue = 0;
@@ -135,6 +135,7 @@ unsafe fn timewait(row: &mut SockRow, sk: *const u8) {
         row.state = Probe::load(at(sk, TW_SUBSTATE.load()));
         row.timer = 3;
         row.timer_jiffies = until(at(sk, TW_TIMER.load() + TIMER_EXPIRES.load()));
+        row.handler = Probe::load(at(sk, TW_TIMER.load() + TIMER_FUNCTION.load()));
     }
     row.kind = ROW_TIMEWAIT;
 }
@@ -146,6 +147,7 @@ unsafe fn request(row: &mut SockRow, sk: *const u8, listener: *const u8) {
         row.state = SYN_RECV;
         row.timer = 1;
         row.timer_jiffies = until(at(sk, RSK_TIMER.load() + TIMER_EXPIRES.load()));
+        row.handler = Probe::load(at(sk, RSK_TIMER.load() + TIMER_FUNCTION.load()));
         row.retransmits =
             Probe::load::<u8>(at(sk, REQ_TIMEOUT.load())) >> (REQ_TIMEOUT_SHIFT.load() & 7);
         row.uid = Probe::load(at(listener, SK_UID.load()));
@@ -160,7 +162,6 @@ unsafe fn full(row: &mut SockRow, sk: *const u8, state: u8) {
         row.state = state;
         let socket = Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8;
         if !socket.is_null() {
-            row.file = Probe::load(at(socket, SOCKET_FILE.load()));
             row.inode = Probe::load(
                 socket
                     .wrapping_sub(SOCKET_ALLOC_SOCKET.load() as usize)

@@ -13,6 +13,7 @@
 //! Pure modules see no clock, file, socket or log.
 
 pub mod cli;
+pub mod clock;
 pub mod cmdline;
 pub mod conn;
 pub mod kernel;

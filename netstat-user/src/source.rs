@@ -2,7 +2,7 @@
 //!
 //! One renderer prints from a [`SocketSource`]: /proc, the live table, an agent.
 
-use std::{collections::HashMap, fs::File, io, path::Path};
+use std::{collections::HashMap, fs::File, io, path::Path, time::Duration};
 
 use crate::view::row::{InetRow, UnixRow};
 
@@ -102,6 +102,16 @@ pub trait SocketSource {
     /// As [`SocketSource::inet`].
     fn file(&mut self, name: &str) -> io::Result<File> {
         File::open(Path::new("/proc/net").join(name))
+    }
+
+    /// Lets time pass between two rounds of `-c`.
+    fn pause(&mut self, time: Duration) {
+        crate::clock::sleep(time);
+    }
+
+    /// What the reader of the rows must know about them, one line; said on stderr.
+    fn remark(&mut self) -> Option<String> {
+        None
     }
 
     /// The SELinux context of a process, for `-Z`.

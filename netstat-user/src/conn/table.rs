@@ -171,6 +171,59 @@ impl ConnTable {
         );
     }
 
+    /// Sets a socket right after events were lost, from what a refresh reads of it.
+    pub fn correct(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(skaddr);
+        let Some(known) = self.get(id).copied() else {
+            return;
+        };
+        let seen = conn_of_row(id, row);
+        if known.kind != seen.kind || known.netns != seen.netns {
+            // The address names another object by now.
+            self.forget(skaddr, at, changes);
+            self.seed(skaddr);
+            self.seed_row(skaddr, row);
+            return;
+        }
+        self.unindex(id);
+        self.set_conn(id, |conn| {
+            conn.local = seen.local;
+            conn.remote = seen.remote;
+            conn.family = seen.family;
+            if conn.state != seen.state {
+                conn.state = seen.state;
+                conn.since = None;
+            }
+        });
+        self.index(id);
+        let told = self
+            .entries
+            .get(&id)
+            .is_some_and(|entry| !entry.superseded && !entry.bare);
+        if told && known.state != seen.state {
+            let conn = Conn {
+                owner: known.owner,
+                since: None,
+                ..seen
+            };
+            changes.push(Change {
+                at,
+                conn,
+                from: Some(known.state),
+                in_from_ns: None,
+            });
+        }
+    }
+
+    /// Takes out a socket whose end was lost.
+    pub fn forget(&mut self, skaddr: u64, at: Ktime, changes: &mut Vec<Change>) {
+        let told = changes.len();
+        self.end(SockId::Kernel(skaddr), at, changes);
+        for change in &mut changes[told..] {
+            change.in_from_ns = None;
+        }
+    }
+
     /// Adds a socket that is known from /proc only. An event about the same endpoints takes it over.
     pub fn seed_proc(&mut self, conn: Conn) {
         let taken = conn.remote.port != 0 && self.tuples.contains_key(&tuple(&conn));
@@ -388,14 +441,19 @@ impl ConnTable {
         changes: &mut Vec<Change>,
     ) {
         let at = Ktime(event.ktime_ns);
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         let known = entry.conn.state;
         let silent = entry.superseded || entry.unannounced || known == new;
         // Where the table is behind (an event was lost or not wanted), the kernel knows better,
         // and since when is not known.
         let carried = known == TcpState::SynRecv && old == TcpState::Close;
-        let (from, since) =
-            if known == old || carried { (known, entry.conn.since) } else { (old, None) };
+        let (from, since) = if known == old || carried {
+            (known, entry.conn.since)
+        } else {
+            (old, None)
+        };
         let in_from_ns = since.map(|since| at.since(since));
         if known != new {
             entry.conn.state = new;

@@ -2,9 +2,12 @@
 //! means is decided in [`crate::conn`].
 
 pub mod btf;
+pub mod hooks;
+pub mod learn;
 pub mod map;
 pub mod object;
 pub mod offsets;
 pub mod record;
 pub mod refresh;
 pub mod ring;
+pub mod session;

@@ -1,6 +1,9 @@
 //! The ways to run.
 
+mod choose;
+pub mod live;
 mod netstat;
+pub mod privilege;
 pub mod sockets;
 mod stdout;
 

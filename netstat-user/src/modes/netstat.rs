@@ -10,10 +10,9 @@ use std::{
 use crate::{
     cmdline::{self, Mode, Next, Options, Surroundings},
     names::SystemNames,
-    proc::ProcSource,
 };
 
-use super::{Stdout, sockets};
+use super::{Stdout, choose, sockets};
 
 /// Runs a netstat command line, with argv[0] for messages. Gives the exit status.
 pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
@@ -40,7 +39,7 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
 fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     match options.mode {
         Mode::Sockets => sockets::run(
-            &mut ProcSource::default(),
+            &mut *choose::source(options, err),
             options,
             &mut SystemNames::default(),
             out,

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{self, Write},
-    thread,
     time::Duration,
 };
 
@@ -44,7 +43,7 @@ pub fn run(
             return 0;
         }
         let _ = out.flush();
-        thread::sleep(PAUSE);
+        source.pause(PAUSE);
     }
 }
 
@@ -70,6 +69,9 @@ pub fn round(
     if let Err(error) = source.begin(want) {
         let _ = writeln!(err, "netstat: {}", reason(&error));
         return MISSING;
+    }
+    if let Some(remark) = source.remark() {
+        let _ = writeln!(err, "netstat-bpf: {remark}");
     }
     // Without an Internet section the reference reads the owners after the groups.
     let early = if wants_owners && shows_inet {

@@ -11,7 +11,7 @@ mod unix;
 
 pub use groups::{groups4, groups6};
 use lines::for_each_line;
-pub use owners::{context, owners};
+pub use owners::{context, owners, program};
 use scan::Scan;
 pub use sctp::{associations, endpoints};
 pub use source::ProcSource;

@@ -37,6 +37,16 @@ pub fn owners(proc: &Path) -> Owners {
     owners
 }
 
+/// `PID/Program name` as netstat prints it: from the first word of the command line.
+///
+/// # Errors
+/// The process is gone, or its command line cannot be read.
+pub fn program(proc: &Path, pid: u32) -> std::io::Result<Box<[u8]>> {
+    let pid = pid.to_string();
+    let text = command_line(&proc.join(&pid))?;
+    Ok(entry(pid.as_bytes(), &text))
+}
+
 /// The SELinux context of a process: its end, if it is too long for a cell.
 #[must_use]
 pub fn context(proc: &Path, pid: u32) -> Option<Box<[u8]>> {
@@ -123,8 +133,14 @@ fn whole_number(text: &[u8]) -> Option<u64> {
     if digits.starts_with('+') {
         return None;
     }
-    let number = u64::from_str_radix(digits, radix).ok().filter(|&number| number != u64::MAX)?;
-    Some(if negative { number.wrapping_neg() } else { number })
+    let number = u64::from_str_radix(digits, radix)
+        .ok()
+        .filter(|&number| number != u64::MAX)?;
+    Some(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 /// The first 511 bytes of the command line.

@@ -37,7 +37,9 @@ fn endpoint(text: &[u8]) -> Option<Endpoint> {
         port: number(words.nth(1)?) as u32,
         uid: number(words.next()?) as i32,
         inode: number(words.next()?).cast_unsigned(),
-        local: words.map(|word| address(word).unwrap_or(UNREADABLE)).collect(),
+        local: words
+            .map(|word| address(word).unwrap_or(UNREADABLE))
+            .collect(),
     })
 }
 

@@ -1,0 +1,324 @@
+//! One running tracer: the loaded object, its ring, and the table fed from it.
+//!
+//! The order at the start is what makes the table exact: attach first, then let the iterator write
+//! the sockets that exist into the same ring, then drain. The ring is a total order over all CPUs,
+//! so a socket that closes after the iterator saw it is taken out again by its own event.
+
+use std::{
+    collections::HashMap,
+    io::Read as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use netstat_common::{
+    event::ProcEvent,
+    names,
+    row::{ROW_GONE, SockRow},
+};
+
+use crate::{
+    clock,
+    conn::{
+        table::ConnTable,
+        types::{Change, SockId},
+    },
+};
+
+use super::{
+    hooks::{self, Hook},
+    object::{Counters, Handlers, Object, Purpose},
+    record::{Record, decode},
+    refresh::Refresh,
+    ring::Ring,
+};
+
+/// What a drain found besides the table's own changes.
+#[derive(Default)]
+pub struct News {
+    /// Changes of the table, in the order of the events.
+    pub changes: Vec<Change>,
+    /// Events about processes.
+    pub processes: Vec<ProcEvent>,
+    /// Records that could not be decoded: a defect, counted and never silent.
+    pub undecoded: u64,
+}
+
+/// A running tracer.
+pub struct Session {
+    object: Object,
+    ring: Ring,
+    refresh: Refresh,
+    /// The table.
+    pub table: ConnTable,
+    /// What is attached, and what is not and why.
+    pub hooks: Vec<Hook>,
+    /// Inode number of our network namespace.
+    pub netns: u32,
+    /// Socket events taken in.
+    pub events: u64,
+    /// Times that the table was checked against the kernel because events had been lost.
+    pub healings: u64,
+    sleeping: super::map::Mapped<u64, true>,
+    seen: Counters,
+    pid_of_inode: Vec<(u64, u32)>,
+}
+
+impl Session {
+    /// Loads, attaches and seeds.
+    ///
+    /// # Errors
+    /// Says what this kernel or this user lacks.
+    pub fn start(purpose: Purpose, debug: bool) -> Result<Self> {
+        let handlers = match purpose {
+            Purpose::Snapshot => Handlers::default(),
+            Purpose::Table | Purpose::Log => hooks::handlers()?,
+        };
+        let mut object = Object::new(purpose, handlers, debug)?;
+        let ring = object
+            .ebpf
+            .take_map(names::EVENTS)
+            .context("no map EVENTS")?;
+        let ring = Ring::new(ring)?;
+        let refresh = Refresh::new(&mut object)?;
+        object.load_iter("iter_tcp", "tcp")?;
+        object.load_iter("iter_fds", "task")?;
+        // SAFETY: one word, which the programs read and write as a whole.
+        let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
+        let hooks = hooks::attach(&mut object, purpose)?;
+        let mut session = Self {
+            object,
+            ring,
+            refresh,
+            table: ConnTable::default(),
+            hooks,
+            netns: own_netns()?,
+            events: 0,
+            healings: 0,
+            sleeping,
+            seen: Counters::default(),
+            pid_of_inode: Vec::new(),
+        };
+        let mut news = News::default();
+        session.seed(&mut news)?;
+        Ok(session)
+    }
+
+    /// Takes in everything that happened before the call.
+    ///
+    /// # Errors
+    /// bpf(2), while healing after a loss.
+    pub fn drain(&mut self, news: &mut News) -> Result<()> {
+        self.take(news);
+        self.table.expire(clock::ktime(), &mut news.changes);
+        let counters = self.object.counters()?;
+        if counters.lost() > self.seen.lost() {
+            self.heal(news)?;
+            // Losses during the healing are found the next time.
+            self.seen = counters;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, news: &mut News) {
+        let Self {
+            ring,
+            table,
+            events,
+            pid_of_inode,
+            ..
+        } = self;
+        ring.drain(|bytes| match decode(bytes) {
+            Some(Record::Sock(event)) => {
+                *events += 1;
+                table.apply(&event, &mut news.changes);
+            }
+            Some(Record::Proc(event)) => news.processes.push(event),
+            Some(Record::Seed(skaddr)) => table.seed(skaddr),
+            Some(Record::Fds(chunk)) => {
+                let held = chunk.inodes.iter().filter(|inode| **inode != 0);
+                pid_of_inode.extend(held.map(|inode| (*inode, chunk.pid)));
+            }
+            None => news.undecoded += 1,
+        });
+    }
+
+    /// Adds the sockets of our namespace that the table lacks, and completes them.
+    fn seed(&mut self, news: &mut News) -> Result<()> {
+        self.iterate("iter_tcp", news)?;
+        let bare = self.table.bare();
+        let Self {
+            object,
+            refresh,
+            table,
+            ..
+        } = self;
+        refresh.read(object, &bare, |index, row| table.seed_row(bare[index], row))
+    }
+
+    /// Makes the table right after a loss: drops what is gone, adds what is missing.
+    fn heal(&mut self, news: &mut News) -> Result<()> {
+        self.healings += 1;
+        let known = self.sockets(|_| true);
+        let mut gone = Vec::new();
+        let Self {
+            object,
+            refresh,
+            table,
+            ..
+        } = self;
+        let now = clock::ktime();
+        refresh.read(object, &known, |index, row| {
+            if row.kind == ROW_GONE {
+                gone.push(known[index]);
+            } else {
+                table.correct(known[index], row, now, &mut news.changes);
+            }
+        })?;
+        for skaddr in gone {
+            self.table.forget(skaddr, now, &mut news.changes);
+        }
+        self.seed(news)
+    }
+
+    /// Runs an iterator to its end, emptying the ring each time that it fills.
+    fn iterate(&mut self, program: &str, news: &mut News) -> Result<()> {
+        let mut file = self.object.iterate(program)?;
+        let mut nothing = [0; 64];
+        loop {
+            let read = file.read(&mut nothing);
+            self.take(news);
+            match read {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                // The ring was full; the kernel hands over the same object again.
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).with_context(|| format!("read {program}")),
+            }
+        }
+    }
+
+    fn sockets(&self, wanted: impl Fn(u32) -> bool) -> Vec<u64> {
+        let listed = self.table.listed().filter(|conn| wanted(conn.netns));
+        listed
+            .filter_map(|conn| match conn.id {
+                SockId::Kernel(skaddr) => Some(skaddr),
+                SockId::Proc(_) => None,
+            })
+            .collect()
+    }
+
+    /// Reads the live rows of our namespace.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+        let netns = self.netns;
+        let sockets = self.sockets(|of| of == netns);
+        let Self {
+            object, refresh, ..
+        } = self;
+        refresh.read(object, &sockets, |_, row| {
+            if row.kind != ROW_GONE && row.netns == netns {
+                sink(row);
+            }
+        })
+    }
+
+    /// Which processes have which sockets open: inode to process ids in ascending order.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn holders(&mut self, news: &mut News) -> Result<HashMap<u64, Vec<u32>>> {
+        self.pid_of_inode.clear();
+        self.iterate("iter_fds", news)?;
+        let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
+        self.pid_of_inode.sort_unstable();
+        self.pid_of_inode.dedup();
+        for &(inode, pid) in &self.pid_of_inode {
+            holders.entry(inode).or_default().push(pid);
+        }
+        self.pid_of_inode.clear();
+        Ok(holders)
+    }
+
+    /// The inode of each of these sockets that has one.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
+        let mut found = Vec::new();
+        let Self {
+            object, refresh, ..
+        } = self;
+        refresh.read(object, sockets, |index, row| {
+            if row.kind != ROW_GONE && row.inode != 0 {
+                found.push((sockets[index], row.inode));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Counters of the BPF programs.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn counters(&self) -> Result<Counters> {
+        self.object.counters()
+    }
+
+    /// How often each program was skipped because it was active on its CPU.
+    pub fn recursion_misses(&self, program: &str) -> Option<u64> {
+        self.object.recursion_misses(program)
+    }
+
+    /// Waits until there is something to drain, or `at_most` is over.
+    ///
+    /// The programs wake us only if we have said that we sleep, so that a busy ring costs no
+    /// wake-ups.
+    pub fn wait(&mut self, at_most: Duration) {
+        self.announce_sleep(true);
+        if !self.ring.has_more() {
+            let mut poll = libc::pollfd {
+                fd: self.ring.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            let ms = i32::try_from(at_most.as_millis()).unwrap_or(i32::MAX);
+            // SAFETY: one valid pollfd.
+            unsafe { libc::poll(&raw mut poll, 1, ms) };
+        }
+        self.announce_sleep(false);
+    }
+
+    /// Tells the programs whether a wake-up is wanted.
+    pub fn announce_sleep(&mut self, asleep: bool) {
+        if let Some(word) = self.sleeping.get_mut().first_mut() {
+            // SAFETY: a valid, aligned word; volatile, since BPF programs write it too.
+            unsafe { (&raw mut *word).write_volatile(u64::from(asleep)) };
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a record waits.
+    pub fn has_more(&self) -> bool {
+        self.ring.has_more()
+    }
+}
+
+impl std::os::fd::AsRawFd for Session {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Inode number of the caller's network namespace.
+fn own_netns() -> Result<u32> {
+    let path = "/proc/thread-self/ns/net";
+    let inode = std::fs::metadata(path)
+        .with_context(|| format!("read {path}"))?
+        .ino();
+    u32::try_from(inode).with_context(|| format!("{path} has inode {inode}"))
+}

@@ -1,0 +1,206 @@
+//! [`SocketSource`] over the live table; what the table does not carry comes from /proc.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    net::IpAddr,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Result;
+use netstat_common::row::SockRow;
+
+use crate::{
+    clock,
+    kernel::{
+        object::Purpose,
+        session::{News, Session},
+    },
+    proc::{ProcSource, program},
+    source::{InetTable, Line, OwnerAccess, Owners, SocketSource, Want},
+    view::row::{InetRow, UnixRow},
+};
+
+/// `AF_INET6`.
+const AF_INET6: u16 = 10;
+/// `TCP_LISTEN`.
+const LISTEN: i32 = 10;
+/// Nanoseconds of a USER_HZ tick.
+const USER_TICK_NS: u64 = 10_000_000;
+
+/// The live table as a source of rows.
+pub struct LiveSource {
+    session: Session,
+    proc: ProcSource,
+    tcp: Vec<InetRow>,
+    tcp6: Vec<InetRow>,
+    holders: HashMap<u64, Vec<u32>>,
+    tick_ns: u64,
+    remark: Option<String>,
+}
+
+impl LiveSource {
+    /// Starts tracing.
+    ///
+    /// # Errors
+    /// What this kernel or this user lacks.
+    pub fn start(purpose: Purpose) -> Result<Self> {
+        Ok(Self {
+            session: Session::start(purpose, false)?,
+            proc: ProcSource::default(),
+            tcp: Vec::new(),
+            tcp6: Vec::new(),
+            holders: HashMap::new(),
+            tick_ns: clock::tick_ns(),
+            remark: None,
+        })
+    }
+
+    fn snapshot(&mut self, want: Want) -> Result<()> {
+        let mut news = News::default();
+        let healings = self.session.healings;
+        self.session.drain(&mut news)?;
+        if self.session.healings != healings {
+            let lost = self.session.counters()?.lost();
+            self.remark = Some(format!(
+                "{lost} events lost since the start; the table was checked against the kernel"
+            ));
+        }
+        self.tcp.clear();
+        self.tcp6.clear();
+        if want.tcp || want.tcp6 {
+            let Self {
+                session,
+                tcp,
+                tcp6,
+                tick_ns,
+                ..
+            } = self;
+            session.rows(|row| {
+                let table = if row.family == AF_INET6 {
+                    &mut *tcp6
+                } else {
+                    &mut *tcp
+                };
+                table.push(inet_row(row, *tick_ns));
+            })?;
+            // Stable: within the two groups the order of the table stays.
+            tcp.sort_by_key(|row| row.state != LISTEN);
+            tcp6.sort_by_key(|row| row.state != LISTEN);
+        }
+        if want.owners {
+            self.holders = self.session.holders(&mut news)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether /proc shows the processes of our own PID namespace: process ids from the kernel then
+/// mean the same there.
+#[must_use]
+pub fn proc_is_ours() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|link| link == Path::new(&own))
+}
+
+impl SocketSource for LiveSource {
+    fn begin(&mut self, want: Want) -> io::Result<()> {
+        self.snapshot(want).map_err(io::Error::other)
+    }
+
+    fn owners(&mut self) -> Owners {
+        let mut programs: HashMap<u32, Option<Box<[u8]>>> = HashMap::new();
+        let mut by_inode = HashMap::with_capacity(self.holders.len());
+        for (inode, pids) in &self.holders {
+            // Ascending: the lowest whose command line can be read, as netstat finds it.
+            let owner = pids.iter().find_map(|pid| {
+                let known = programs.entry(*pid);
+                known
+                    .or_insert_with(|| program(Path::new("/proc"), *pid).ok())
+                    .clone()
+            });
+            if let Some(owner) = owner {
+                by_inode.insert(*inode, owner);
+            }
+        }
+        Owners {
+            by_inode,
+            access: OwnerAccess::Full,
+        }
+    }
+
+    fn inet(&mut self, table: InetTable, sink: &mut dyn FnMut(Line<InetRow>)) -> io::Result<()> {
+        let rows = match table {
+            InetTable::Tcp => &mut self.tcp,
+            InetTable::Tcp6 => &mut self.tcp6,
+            other => return self.proc.inet(other, sink),
+        };
+        for row in rows.drain(..) {
+            sink(Line::Row(row));
+        }
+        Ok(())
+    }
+
+    fn unix(&mut self, sink: &mut dyn FnMut(Line<UnixRow>)) -> io::Result<()> {
+        self.proc.unix(sink)
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<File> {
+        self.proc.file(name)
+    }
+
+    /// Keeps the ring from filling while nobody looks.
+    fn pause(&mut self, time: Duration) {
+        const POLL: Duration = Duration::from_millis(20);
+        let begin = clock::now();
+        let mut news = News::default();
+        while let Some(left) = time
+            .checked_sub(begin.elapsed())
+            .filter(|left| !left.is_zero())
+        {
+            self.session.wait(left);
+            let left = time.saturating_sub(begin.elapsed());
+            clock::sleep(POLL.min(left));
+            // A failure here shows again at the next round, which can report it.
+            let _ = self.session.drain(&mut news);
+            news.changes.clear();
+        }
+    }
+
+    fn remark(&mut self) -> Option<String> {
+        self.remark.take()
+    }
+}
+
+fn inet_row(row: &SockRow, tick_ns: u64) -> InetRow {
+    let v6 = row.family == AF_INET6;
+    InetRow {
+        local: address(row.saddr, v6),
+        local_port: i32::from(row.sport),
+        remote: address(row.daddr, v6),
+        remote_port: i32::from(row.dport),
+        state: i32::from(row.state),
+        tx_queue: u64::from(row.tx_queue),
+        rx_queue: u64::from(row.rx_queue),
+        timer: i32::from(row.timer),
+        timer_ticks: u64::try_from(row.timer_jiffies)
+            .unwrap_or(0)
+            .saturating_mul(tick_ns)
+            / USER_TICK_NS,
+        retransmits: u64::from(row.retransmits),
+        uid: row.uid.cast_signed(),
+        probes: i32::from(row.probes),
+        inode: row.inode,
+    }
+}
+
+fn address(bytes: [u8; 16], v6: bool) -> IpAddr {
+    let [.., a, b, c, d] = bytes;
+    if v6 {
+        IpAddr::from(bytes)
+    } else {
+        IpAddr::from([a, b, c, d])
+    }
+}

@@ -1,0 +1,49 @@
+//! Rights: what tracing needs, and giving up the rest.
+
+use anyhow::{Context as _, Result};
+use caps::{CapSet, Capability, CapsHashSet};
+
+/// What is kept after the hooks are attached: running the refresh program and the iterators, and
+/// the command lines of other users' processes under hidepid.
+const KEPT: [Capability; 3] = [
+    Capability::CAP_BPF,
+    Capability::CAP_PERFMON,
+    Capability::CAP_SYS_PTRACE,
+];
+
+/// Why BPF cannot be used with the rights of this process; `None` if it can.
+#[must_use]
+pub fn missing() -> Option<String> {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    if held.contains(&Capability::CAP_SYS_ADMIN) {
+        return None;
+    }
+    let lacks: Vec<String> = [Capability::CAP_BPF, Capability::CAP_PERFMON]
+        .iter()
+        .filter(|capability| !held.contains(capability))
+        .map(ToString::to_string)
+        .collect();
+    (!lacks.is_empty()).then(|| {
+        format!(
+            "missing {} (run as root, or give the program these rights)",
+            lacks.join(" and ")
+        )
+    })
+}
+
+/// Drops every capability but those that tracing goes on to need, for good.
+///
+/// # Errors
+/// capset(2).
+pub fn drop_all_but_tracing() -> Result<()> {
+    let held = caps::read(None, CapSet::Permitted).context("read own capabilities")?;
+    let kept: CapsHashSet = KEPT
+        .into_iter()
+        .filter(|capability| held.contains(capability))
+        .collect();
+    caps::clear(None, CapSet::Ambient).context("clear ambient capabilities")?;
+    caps::clear(None, CapSet::Inheritable).context("clear inheritable capabilities")?;
+    caps::set(None, CapSet::Effective, &kept).context("drop effective capabilities")?;
+    caps::set(None, CapSet::Permitted, &kept).context("drop permitted capabilities")?;
+    Ok(())
+}
