@@ -27,7 +27,11 @@ impl Command {
 
 /// `netstat-bpf log`
 #[derive(Debug, clap::Args)]
-pub struct Log {}
+pub struct Log {
+    /// Print one JSON object a line (docs/log-schema.md) instead of text
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `netstat-bpf check`
 #[derive(Debug, clap::Args)]

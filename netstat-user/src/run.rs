@@ -35,12 +35,18 @@ fn is_subcommand(args: &[OsString]) -> bool {
 }
 
 fn subcommand(command: Command) -> ExitCode {
-    let word = match command {
-        Command::Log(_) => "log",
-        Command::Check(_) => "check",
+    let done = match command {
+        Command::Log(options) => modes::log::run(&options).map(|()| true),
+        Command::Check(_) => modes::check::run(&mut std::io::stdout().lock()),
     };
-    eprintln!("netstat-bpf: {word}: not yet");
-    ExitCode::FAILURE
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("netstat-bpf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(test)]

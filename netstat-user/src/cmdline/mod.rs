@@ -7,6 +7,8 @@ mod getopt;
 mod options;
 mod parse;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use family::{Families, Family};

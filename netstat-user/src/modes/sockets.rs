@@ -1,17 +1,17 @@
 //! Lists of sockets: the sections, in netstat's order, once or every second.
 
 use std::{
-    fs::File,
     io::{self, Write},
     time::Duration,
 };
 
 use crate::{
     cmdline::{Family, Options},
-    proc,
-    source::{InetTable, Line, OwnerAccess, Owners, SocketSource, Want},
-    view::{Contexts, Names, Screen, groups, header},
+    source::{OwnerAccess, Owners, SocketSource, Want},
+    view::{Contexts, Names, Screen},
 };
+
+use super::sections::Sections;
 
 /// How a section, or a round of them, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +21,6 @@ pub enum SectionResult {
     /// The program ends with this status.
     Stop(u8),
 }
-
-/// What the reference returns as -1.
-const FAILED: SectionResult = SectionResult::Stop(255);
-const MISSING: SectionResult = SectionResult::Stop(1);
 
 /// Prints once, or with `-c` every second until a section fails. Gives the exit status.
 pub fn run(
@@ -68,7 +64,7 @@ pub fn round(
     };
     if let Err(error) = source.begin(want) {
         let _ = writeln!(err, "netstat: {}", reason(&error));
-        return MISSING;
+        return SectionResult::Stop(1);
     }
     if let Some(remark) = source.remark() {
         let _ = writeln!(err, "netstat-bpf: {remark}");
@@ -145,324 +141,230 @@ fn load_owners(
     Some((owners, contexts))
 }
 
-struct Sections<'a, 's> {
-    source: &'a mut dyn SocketSource,
-    screen: Screen<'s>,
-    options: &'a Options,
-    out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
-    row: Vec<u8>,
-}
-
-impl Sections<'_, '_> {
-    fn inet_and_groups(&mut self, shows_inet: bool) -> SectionResult {
-        let options = self.options;
-        let all = !options.selected;
-        if shows_inet {
-            header::inet(&mut self.row, options);
-            self.write();
-        }
-        type Section<'a, 's> = fn(&mut Sections<'a, 's>) -> SectionResult;
-        let sections: [(bool, Section<'_, '_>); 6] = [
-            (all || options.protocols.tcp, |s| {
-                s.tables("tcp", "tcp", InetTable::Tcp, InetTable::Tcp6)
-            }),
-            (all || options.protocols.sctp, Sections::sctp),
-            (all || options.protocols.udp, |s| {
-                s.tables("udp", "udp", InetTable::Udp, InetTable::Udp6)
-            }),
-            (all || options.protocols.udplite, |s| {
-                s.tables("udplite", "udp", InetTable::UdpLite, InetTable::UdpLite6)
-            }),
-            (all || options.protocols.raw, |s| {
-                s.tables("raw", "raw", InetTable::Raw, InetTable::Raw6)
-            }),
-            (options.groups, Sections::groups),
-        ];
-        for (shown, section) in sections {
-            if shown {
-                let result = section(self);
-                if result != SectionResult::Done {
-                    return result;
-                }
-            }
-        }
-        SectionResult::Done
-    }
-
-    fn unix_and_others(&mut self, shows_unix: bool) -> SectionResult {
-        if shows_unix {
-            let result = self.unix();
-            if result != SectionResult::Done {
-                return result;
-            }
-        }
-        for (family, name, files) in [
-            (Family::Ipx, "AF IPX", ["ipx/socket", "ipx"].as_slice()),
-            (Family::Ax25, "AF AX25", &["ax25"]),
-            (Family::X25, "AF X25", &["x25"]),
-            (Family::Netrom, "AF NETROM", &["nr"]),
-            (Family::Rose, "AF ROSE", &["rose"]),
-        ] {
-            if self.options.section(family) {
-                let result = self.other(name, files);
-                if result != SectionResult::Done {
-                    return result;
-                }
-            }
-        }
-        if self.options.l2cap || self.options.rfcomm {
-            self.say(
-                "netstat: feature `AF BLUETOOTH' not supported.\n\
-                 Please recompile `net-tools' with newer kernel source or full configuration.\n",
-            );
-            return MISSING;
-        }
-        SectionResult::Done
-    }
-
-    /// A protocol's table over IPv4, then over IPv6.
-    fn tables(&mut self, file: &str, bogus: &str, v4: InetTable, v6: InetTable) -> SectionResult {
-        let mut result = SectionResult::Done;
-        if self.options.ipv4() {
-            if let Err(error) = self.table(v4, bogus) {
-                result = self.soft(&error, file, &format!("AF INET ({file})"));
-                if result == FAILED {
-                    return result;
-                }
-            }
-        }
-        if self.options.ipv6() {
-            // A kernel without IPv6 is nothing to speak of.
-            let _ = self.table(v6, bogus);
-        }
-        result
-    }
-
-    fn table(&mut self, table: InetTable, bogus: &str) -> io::Result<()> {
-        let Self {
-            source,
-            screen,
-            out,
-            err,
-            row,
-            ..
-        } = self;
-        source.inet(table, &mut |line| match line {
-            Line::Row(inet) => {
-                screen.inet(row, table, &inet);
-                write(*out, row);
-            }
-            Line::Bogus => {
-                let _ = writeln!(err, "warning, got bogus {bogus} line.");
-            }
-        })
-    }
-
-    fn sctp(&mut self) -> SectionResult {
-        let options = self.options;
-        let mut result = SectionResult::Done;
-        if options.all || options.listening {
-            result = self.files("sctp/eps", "sctp6/eps", "AF INET (sctp)", |s, file, _| {
-                let Self {
-                    screen,
-                    out,
-                    err,
-                    row,
-                    ..
-                } = s;
-                proc::endpoints(file, &mut |line| match line {
-                    Line::Row(endpoint) => {
-                        screen.endpoint(row, &endpoint);
-                        write(*out, row);
-                    }
-                    Line::Bogus => {
-                        let _ = writeln!(err, "warning, got bogus sctp eps line.");
-                    }
-                });
-            });
-        }
-        if result == SectionResult::Done && (options.all || !options.listening) {
-            result = self.files(
-                "sctp/assocs",
-                "sctp6/assocs",
-                "AF INET (sctp)",
-                |s, file, _| {
-                    let Self {
-                        screen,
-                        out,
-                        err,
-                        row,
-                        ..
-                    } = s;
-                    proc::associations(file, &mut |line| match line {
-                        Line::Row(association) => {
-                            screen.association(row, &association);
-                            write(*out, row);
-                        }
-                        Line::Bogus => {
-                            let _ = writeln!(err, "warning, got bogus sctp assoc line.");
-                        }
-                    });
-                },
-            );
-        }
-        result
-    }
-
-    fn groups(&mut self) -> SectionResult {
-        groups::header(&mut self.row);
-        self.write();
-        self.files("igmp", "igmp6", "AF INET (igmp)", |s, file, v6| {
-            let Self {
-                screen,
-                out,
-                err,
-                row,
-                ..
-            } = s;
-            let mut sink = |number, line| match line {
-                Line::Row(group) => {
-                    screen.group(row, &group);
-                    write(*out, row);
-                }
-                Line::Bogus => {
-                    let name = if v6 { "igmp6" } else { "igmp" };
-                    let _ = writeln!(err, "warning, got bogus {name} line {number}.");
-                }
-            };
-            if v6 {
-                proc::groups6(file, &mut sink)
-            } else {
-                proc::groups4(file, &mut sink)
-            }
-        })
-    }
-
-    fn unix(&mut self) -> SectionResult {
-        header::unix(&mut self.row, self.options);
-        self.write();
-        let Self {
-            source,
-            screen,
-            out,
-            err,
-            row,
-            ..
-        } = self;
-        let result = source.unix(&mut |line| match line {
-            Line::Row(unix) => {
-                screen.unix(row, &unix);
-                write(*out, row);
-            }
-            Line::Bogus => {
-                let _ = writeln!(err, "warning, got bogus unix line.");
-            }
-        });
-        match result {
-            Ok(()) => SectionResult::Done,
-            Err(error) => self.soft(&error, "unix", "AF UNIX"),
-        }
-    }
-
-    /// Tables of removed protocols: only their absence is reported.
-    fn other(&mut self, name: &str, files: &[&str]) -> SectionResult {
-        let mut result = SectionResult::Done;
-        for file in files {
-            let Err(error) = self.source.file(file) else {
-                return SectionResult::Done;
-            };
-            if error.raw_os_error() != Some(libc::ENOENT) {
-                self.say(&format!("/proc/net/{file}: {}\n", reason(&error)));
-                return FAILED;
-            }
-            result = if self.options.selected {
-                MISSING
-            } else {
-                SectionResult::Done
-            };
-        }
-        if self.options.selected || self.options.verbose {
-            self.say(&format!(
-                "netstat: no support for `{name}' on this system.\n"
-            ));
-        }
-        result
-    }
-
-    fn files(
-        &mut self,
-        v4: &str,
-        v6: &str,
-        name: &str,
-        print: impl Fn(&mut Self, File, bool),
-    ) -> SectionResult {
-        let mut result = SectionResult::Done;
-        if self.options.ipv4() {
-            match self.source.file(v4) {
-                Ok(file) => print(self, file, false),
-                Err(error) => {
-                    result = self.soft(&error, v4, name);
-                    if result == FAILED {
-                        return result;
-                    }
-                }
-            }
-        }
-        if self.options.ipv6() {
-            if let Ok(file) = self.source.file(v6) {
-                print(self, file, true);
-            }
-        }
-        result
-    }
-
-    /// A table that cannot be opened: a missing one ends the program only if it was named.
-    fn soft(&mut self, error: &io::Error, file: &str, name: &str) -> SectionResult {
-        let options = self.options;
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::EACCES) => {
-                if options.unnamed_protocols {
-                    return SectionResult::Done;
-                }
-                if options.selected || options.verbose {
-                    self.say(&format!(
-                        "netstat: no support for `{name}' on this system.\n"
-                    ));
-                }
-                if options.selected {
-                    MISSING
-                } else {
-                    SectionResult::Done
-                }
-            }
-            _ => {
-                self.say(&format!("/proc/net/{file}: {}\n", reason(error)));
-                FAILED
-            }
-        }
-    }
-
-    fn say(&mut self, text: &str) {
-        let _ = self.err.write_all(text.as_bytes());
-    }
-
-    fn write(&mut self) {
-        write(self.out, &mut self.row);
-    }
-}
-
-/// Write errors are nothing to the reference.
-fn write(out: &mut dyn Write, row: &mut Vec<u8>) {
-    let _ = out.write_all(row);
-    row.clear();
-}
-
 /// The text of `strerror`.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
         Some((reason, _)) => reason.to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, net::IpAddr};
+
+    use expect_test::{Expect, expect};
+
+    use crate::{
+        cmdline::{Next, Surroundings, parse},
+        source::{InetTable, Line},
+        view::{
+            names::Service,
+            row::{InetRow, UnixRow},
+        },
+    };
+
+    use super::*;
+
+    /// A world with a bogus tcp line, one unix socket and no other table.
+    struct Small {
+        access: OwnerAccess,
+        missing: i32,
+    }
+
+    impl SocketSource for Small {
+        fn begin(&mut self, _: Want) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn owners(&mut self) -> Owners {
+            Owners {
+                access: self.access,
+                ..Owners::default()
+            }
+        }
+
+        fn inet(
+            &mut self,
+            table: InetTable,
+            sink: &mut dyn FnMut(Line<InetRow>),
+        ) -> io::Result<()> {
+            match table {
+                InetTable::Tcp => sink(Line::Bogus),
+                InetTable::Tcp6 => {}
+                _ => return Err(io::Error::from_raw_os_error(self.missing)),
+            }
+            Ok(())
+        }
+
+        fn unix(&mut self, sink: &mut dyn FnMut(Line<UnixRow>)) -> io::Result<()> {
+            sink(Line::Row(UnixRow {
+                refcount: 3,
+                protocol: 0,
+                flags: 0,
+                kind: 1,
+                state: 3,
+                inode: Some(77),
+                path: b"/run/x".to_vec(),
+            }));
+            Ok(())
+        }
+
+        fn file(&mut self, _: &str) -> io::Result<File> {
+            Err(io::Error::from_raw_os_error(self.missing))
+        }
+    }
+
+    struct Nameless;
+
+    impl Names for Nameless {
+        fn host(&mut self, _: IpAddr, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn service(&mut self, _: Service, _: i32, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn user(&mut self, _: i32, _: &mut Vec<u8>) -> bool {
+            false
+        }
+    }
+
+    /// Both streams and the status.
+    fn check(line: &str, mut source: Small, expected: Expect) {
+        let args: Vec<_> = line
+            .split_whitespace()
+            .map(|arg| arg.as_bytes().to_vec())
+            .collect();
+        let Next::Run(options) = parse(b"netstat", &args, Surroundings::default()).next else {
+            panic!("{line} runs");
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = run(&mut source, &options, &mut Nameless, &mut out, &mut err);
+        let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
+        expected.assert_eq(&format!("{out}--\n{err}-- {status}\n"));
+    }
+
+    const FULL: Small = Small {
+        access: OwnerAccess::Full,
+        missing: libc::ENOENT,
+    };
+
+    #[test]
+    fn a_table_that_was_named_must_be_there() {
+        check(
+            "-tux",
+            FULL,
+            expect![[r#"
+                Active Internet connections (w/o servers)
+                Proto Recv-Q Send-Q Local Address           Foreign Address         State      
+                --
+                warning, got bogus tcp line.
+                netstat: no support for `AF INET (udp)' on this system.
+                -- 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn tables_that_were_not_named_may_be_missing() {
+        check(
+            "-4x",
+            FULL,
+            expect![[r#"
+                Active Internet connections (w/o servers)
+                Proto Recv-Q Send-Q Local Address           Foreign Address         State      
+                Active UNIX domain sockets (w/o servers)
+                Proto RefCnt Flags       Type       State         I-Node   Path
+                unix  3      [ ]         STREAM     CONNECTED     77       /run/x
+                --
+                warning, got bogus tcp line.
+                -- 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn with_verbose_each_missing_table_is_told_once() {
+        check(
+            "-v",
+            Small {
+                missing: libc::EACCES,
+                ..FULL
+            },
+            expect![[r#"
+                Active Internet connections (w/o servers)
+                Proto Recv-Q Send-Q Local Address           Foreign Address         State      
+                Active UNIX domain sockets (w/o servers)
+                Proto RefCnt Flags       Type       State         I-Node   Path
+                unix  3      [ ]         STREAM     CONNECTED     77       /run/x
+                --
+                warning, got bogus tcp line.
+                netstat: no support for `AF INET (sctp)' on this system.
+                netstat: no support for `AF INET (udp)' on this system.
+                netstat: no support for `AF INET (udplite)' on this system.
+                netstat: no support for `AF INET (raw)' on this system.
+                /proc/net/ipx/socket: Permission denied
+                -- 255
+            "#]],
+        );
+    }
+
+    #[test]
+    fn other_errors_end_the_program_even_with_c() {
+        check(
+            "-cgx",
+            Small {
+                missing: libc::ELOOP,
+                ..FULL
+            },
+            expect![[r#"
+                IPv6/IPv4 Group Memberships
+                Interface       RefCnt Group
+                --------------- ------ ---------------------
+                --
+                /proc/net/igmp: Too many levels of symbolic links
+                -- 255
+            "#]],
+        );
+    }
+
+    #[test]
+    fn processes_that_cannot_be_read_are_told_before_the_title() {
+        check(
+            "-xp",
+            Small {
+                access: OwnerAccess::Partial,
+                ..FULL
+            },
+            expect![[r#"
+                Active UNIX domain sockets (w/o servers)
+                Proto RefCnt Flags       Type       State         I-Node   PID/Program name     Path
+                unix  3      [ ]         STREAM     CONNECTED     77       -                    /run/x
+                --
+                (Not all processes could be identified, non-owned process info
+                 will not be shown, you would have to be root to see it all.)
+                -- 0
+            "#]],
+        );
+    }
+
+    #[test]
+    fn bluetooth_is_never_supported() {
+        check(
+            "-2x",
+            FULL,
+            expect![[r#"
+                Active UNIX domain sockets (w/o servers)
+                Proto RefCnt Flags       Type       State         I-Node   Path
+                unix  3      [ ]         STREAM     CONNECTED     77       /run/x
+                --
+                netstat: feature `AF BLUETOOTH' not supported.
+                Please recompile `net-tools' with newer kernel source or full configuration.
+                -- 1
+            "#]],
+        );
     }
 }

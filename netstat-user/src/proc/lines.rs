@@ -8,7 +8,7 @@ const LONGEST: usize = 8191;
 /// Calls `each` with the number of every line and its text, up to the first NUL.
 ///
 /// A read error ends the file. An unfinished last line counts.
-pub fn for_each_line(mut file: impl Read, mut each: impl FnMut(usize, &[u8])) {
+pub(crate) fn for_each_line(mut file: impl Read, mut each: impl FnMut(usize, &[u8])) {
     let mut buffer = vec![0; 64 * 1024];
     let (mut from, mut to) = (0, 0);
     let mut number = 0;

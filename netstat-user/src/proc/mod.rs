@@ -10,8 +10,8 @@ mod source;
 mod unix;
 
 pub use groups::{groups4, groups6};
-use lines::for_each_line;
-pub use owners::{context, owners, program};
-use scan::Scan;
+pub(crate) use lines::for_each_line;
+pub use owners::{context, owners, program, program_name};
+pub(crate) use scan::Scan;
 pub use sctp::{associations, endpoints};
 pub use source::ProcSource;

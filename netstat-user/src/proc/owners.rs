@@ -47,6 +47,15 @@ pub fn program(proc: &Path, pid: u32) -> std::io::Result<Box<[u8]>> {
     Ok(entry(pid.as_bytes(), &text))
 }
 
+/// The name alone, at its full length.
+///
+/// # Errors
+/// As [`program`].
+pub fn program_name(proc: &Path, pid: u32) -> std::io::Result<Vec<u8>> {
+    let text = command_line(&proc.join(pid.to_string()))?;
+    Ok(name(&text).to_vec())
+}
+
 /// The SELinux context of a process: its end, if it is too long for a cell.
 #[must_use]
 pub fn context(proc: &Path, pid: u32) -> Option<Box<[u8]>> {
@@ -160,16 +169,19 @@ fn command_line(process: &Path) -> std::io::Result<Vec<u8>> {
 /// absolute.
 fn entry(pid: &[u8], command_line: &[u8]) -> Box<[u8]> {
     const LONGEST: usize = 19;
-    let mut name = command_line
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or_default();
-    if name.first() == Some(&b'/') {
-        name = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    }
-    let mut entry = [pid, b"/", name].concat();
+    let mut entry = [pid, b"/", name(command_line)].concat();
     entry.truncate(LONGEST);
     entry.into()
+}
+
+fn name(command_line: &[u8]) -> &[u8] {
+    let name = command_line.split(|&byte| byte == 0).next();
+    let name = name.unwrap_or_default();
+    if name.first() == Some(&b'/') {
+        name.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +210,7 @@ mod tests {
         check(
             "110",
             b"/usr/bin/averyveryverylongname",
-            "110/averyveryveryve",
+            "110/averyveryverylo",
         );
         check("4194304", b"maxpidprogram", "4194304/maxpidprogr");
         check("7", b"relative/path/p\0", "7/relative/path/p");

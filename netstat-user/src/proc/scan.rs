@@ -2,7 +2,7 @@
 
 /// A line and how far it is scanned. Once a field does not fit, no later one does.
 #[derive(Clone, Debug)]
-pub struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     rest: &'a [u8],
     fields: usize,
     failed: bool,
@@ -11,7 +11,7 @@ pub struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Starts at the beginning of a line.
     #[must_use]
-    pub fn new(line: &'a [u8]) -> Self {
+    pub(crate) fn new(line: &'a [u8]) -> Self {
         Self {
             rest: line,
             fields: 0,
@@ -21,32 +21,32 @@ impl<'a> Scan<'a> {
 
     /// How many fields fitted.
     #[must_use]
-    pub fn fields(&self) -> usize {
+    pub(crate) fn fields(&self) -> usize {
         self.fields
     }
 
     /// A decimal number (`%d`, `%ld`), cut to 32 bits.
-    pub fn int(&mut self) -> i32 {
+    pub(crate) fn int(&mut self) -> i32 {
         self.number(10) as i32
     }
 
     /// A decimal number (`%lu`).
-    pub fn long(&mut self) -> u64 {
+    pub(crate) fn long(&mut self) -> u64 {
         self.number(10)
     }
 
     /// A hexadecimal number (`%X`), cut to 32 bits.
-    pub fn hex(&mut self) -> u32 {
+    pub(crate) fn hex(&mut self) -> u32 {
         self.number(16) as u32
     }
 
     /// A hexadecimal number (`%lX`).
-    pub fn long_hex(&mut self) -> u64 {
+    pub(crate) fn long_hex(&mut self) -> u64 {
         self.number(16)
     }
 
     /// This byte and no other.
-    pub fn literal(&mut self, byte: u8) {
+    pub(crate) fn literal(&mut self, byte: u8) {
         match self.rest.split_first() {
             Some((&first, rest)) if !self.failed && first == byte => self.rest = rest,
             _ => self.failed = true,
@@ -54,7 +54,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Up to 64 hexadecimal digits (`%64[0-9A-Fa-f]`), after white space.
-    pub fn digits(&mut self) -> &'a [u8] {
+    pub(crate) fn digits(&mut self) -> &'a [u8] {
         const LONGEST: usize = 64;
         self.skip_space();
         let length = self
@@ -67,7 +67,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Bytes up to white space (`%s`).
-    pub fn word(&mut self) -> &'a [u8] {
+    pub(crate) fn word(&mut self) -> &'a [u8] {
         self.skip_space();
         let length = self
             .rest
@@ -75,12 +75,6 @@ impl<'a> Scan<'a> {
             .take_while(|&&byte| !is_space(byte))
             .count();
         self.take(length)
-    }
-
-    /// What is not scanned yet.
-    #[must_use]
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
     }
 
     fn take(&mut self, length: usize) -> &'a [u8] {

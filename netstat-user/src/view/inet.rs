@@ -176,3 +176,157 @@ pub(super) fn address(out: &mut Vec<u8>, addr: IpAddr, numeric: bool, names: &mu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    struct Few;
+
+    impl Names for Few {
+        fn host(&mut self, addr: IpAddr, out: &mut Vec<u8>) -> bool {
+            let known = addr == IpAddr::from([127, 0, 0, 1]);
+            if known {
+                out.extend_from_slice(b"localhost");
+            }
+            known
+        }
+
+        fn service(&mut self, service: Service, port: i32, out: &mut Vec<u8>) -> bool {
+            let known = port == 22 && service == Service::Tcp;
+            if known {
+                out.extend_from_slice(b"ssh");
+            }
+            known
+        }
+
+        fn user(&mut self, uid: i32, out: &mut Vec<u8>) -> bool {
+            if uid == 0 {
+                out.extend_from_slice(b"root");
+            }
+            uid == 0
+        }
+    }
+
+    fn rows() -> [InetRow; 2] {
+        let listener = InetRow {
+            local: [127, 0, 0, 1].into(),
+            local_port: 22,
+            remote: [0, 0, 0, 0].into(),
+            remote_port: 0,
+            state: 10,
+            tx_queue: 0,
+            rx_queue: 1,
+            timer: 0,
+            timer_ticks: 0,
+            retransmits: 2,
+            uid: 0,
+            probes: 0,
+            inode: 4242,
+        };
+        let connection = InetRow {
+            remote: "::ffff:192.0.2.7".parse().expect("an address"),
+            local: "2001:db8:1234:5678::1".parse().expect("an address"),
+            remote_port: 65535,
+            state: 1,
+            tx_queue: u64::from(u32::MAX),
+            timer: 1,
+            timer_ticks: 161,
+            uid: -1,
+            inode: 0,
+            ..listener.clone()
+        };
+        [listener, connection]
+    }
+
+    fn check(table: InetTable, options: &Options, expected: Expect) {
+        let owners = Owners {
+            by_inode: HashMap::from([(4242, b"7/a\x1b[2J\nb".as_slice().into())]),
+            ..Owners::default()
+        };
+        let contexts = Contexts::new();
+        let mut out = Vec::new();
+        let mut names = Few;
+        let mut screen = Screen::new(options, &owners, &contexts, &mut names);
+        for row in rows() {
+            screen.inet(&mut out, table, &row);
+        }
+        expected.assert_eq(&String::from_utf8_lossy(&out).replace('\n', "$\n"));
+    }
+
+    #[test]
+    fn rows_have_the_cells_that_were_asked_for() {
+        let mut options = Options {
+            all: true,
+            ..Options::default()
+        };
+        check(
+            InetTable::Tcp6,
+            &options,
+            expect![[r#"
+            tcp6       1      0 localhost:ssh           0.0.0.0:*               LISTEN     $
+            tcp6       1 4294967295 2001:db8:1234:5678::ssh 192.0.2.7:65535         ESTABLISHED$
+        "#]],
+        );
+        options.extend = 1;
+        options.programs = true;
+        options.timers = true;
+        check(
+            InetTable::Tcp,
+            &options,
+            expect![[r#"
+            tcp        1      0 localhost:ssh           0.0.0.0:*               LISTEN      root       4242       7/a?[2J?b            off (0.00/2/0)$
+            tcp        1 4294967295 2001:db8:1234:5678::ssh 192.0.2.7:65535         ESTABLISHED -1         0          -                    on (1.61/2/0)$
+        "#]],
+        );
+        options.numeric.hosts = true;
+        options.numeric.users = true;
+        options.wide = true;
+        check(
+            InetTable::UdpLite6,
+            &options,
+            expect![[r#"
+            udpl6      1      0 127.0.0.1:22            0.0.0.0:*               UNKNOWN     0          4242       7/a?[2J?b            off (0.00/0/0)$
+            udpl6      1 4294967295 2001:db8:1234:5678::1:22 192.0.2.7:65535         ESTABLISHED -1         0          -                    on1 (1.61/0/0)$
+        "#]],
+        );
+        check(
+            InetTable::Raw,
+            &options,
+            expect![[r#"
+            raw        1      0 127.0.0.1:22            0.0.0.0:*               10          0          4242       7/a?[2J?b            off (0.00/2/0)$
+            raw        1 4294967295 2001:db8:1234:5678::1:22 192.0.2.7:65535         1           -1         0          -                    on1 (1.61/2/0)$
+        "#]],
+        );
+    }
+
+    #[test]
+    fn without_all_the_peer_decides() {
+        let numeric = crate::cmdline::Numeric {
+            hosts: true,
+            ports: true,
+            users: true,
+        };
+        let mut options = Options {
+            numeric,
+            ..Options::default()
+        };
+        check(
+            InetTable::Tcp,
+            &options,
+            expect![[r#"
+            tcp        1 4294967295 2001:db8:1234:5678:::22 192.0.2.7:65535         ESTABLISHED$
+        "#]],
+        );
+        options.listening = true;
+        check(
+            InetTable::Udp,
+            &options,
+            expect![[r#"
+            udp        1      0 127.0.0.1:22            0.0.0.0:*               UNKNOWN    $
+        "#]],
+        );
+    }
+}

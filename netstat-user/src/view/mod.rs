@@ -7,6 +7,7 @@ pub mod cell;
 pub mod groups;
 pub mod header;
 pub mod inet;
+pub mod log;
 pub mod names;
 pub mod row;
 pub mod sctp;

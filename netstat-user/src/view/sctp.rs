@@ -45,6 +45,8 @@ pub struct Association {
 const BLANKS: &[u8] = b"                    ";
 const ONE: usize = 23;
 const WHOLE: usize = 47;
+/// The longest host name in a cell.
+const HOST: usize = 63;
 
 impl Screen<'_> {
     /// Appends an endpoint: a line for each address, then the owner.
@@ -97,6 +99,7 @@ impl Screen<'_> {
                 addr::numeric(out, host);
             } else {
                 address(out, host, false, self.names);
+                out.truncate(start + HOST);
             }
             match port {
                 Some(0) => out.extend_from_slice(b":*"),

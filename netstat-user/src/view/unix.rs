@@ -67,3 +67,108 @@ fn state(state: i64, listening: bool) -> &'static str {
         _ => "UNKNOWN",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use expect_test::{Expect, expect};
+
+    use crate::{
+        cmdline::Options,
+        source::Owners,
+        view::{Contexts, Names, names::Service},
+    };
+
+    use super::*;
+
+    struct Nameless;
+
+    impl Names for Nameless {
+        fn host(&mut self, _: IpAddr, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn service(&mut self, _: Service, _: i32, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn user(&mut self, _: i32, _: &mut Vec<u8>) -> bool {
+            false
+        }
+    }
+
+    fn check(options: &Options, expected: Expect) {
+        let listener = UnixRow {
+            refcount: 2,
+            protocol: 0,
+            flags: 0x10000,
+            kind: 1,
+            state: 1,
+            inode: Some(642_860),
+            path: b"@a\x1b[31m\x07".to_vec(),
+        };
+        let rows = [
+            listener.clone(),
+            UnixRow {
+                flags: 0,
+                state: 2,
+                inode: Some(0),
+                ..listener.clone()
+            },
+            UnixRow {
+                flags: 0x60000,
+                protocol: 1,
+                kind: 9,
+                inode: None,
+                ..listener.clone()
+            },
+            UnixRow {
+                flags: 0,
+                state: 9,
+                kind: 5,
+                path: Vec::new(),
+                ..listener
+            },
+        ];
+        let owners = Owners {
+            by_inode: [(642_860, b"504/python3".as_slice().into())].into(),
+            ..Owners::default()
+        };
+        let contexts = Contexts::new();
+        let mut out = Vec::new();
+        let mut names = Nameless;
+        let mut screen = Screen::new(options, &owners, &contexts, &mut names);
+        for row in rows {
+            screen.unix(&mut out, &row);
+        }
+        expected.assert_eq(&String::from_utf8_lossy(&out).replace('\n', "$\n"));
+    }
+
+    #[test]
+    fn rows_are_whole_and_paths_harmless() {
+        let mut options = Options {
+            all: true,
+            programs: true,
+            ..Options::default()
+        };
+        check(
+            &options,
+            expect![[r#"
+            unix  2      [ ACC ]     STREAM     LISTENING     642860   504/python3          @a?[31m?$
+            unix  2      [ ]         STREAM     CONNECTING    0        -                    @a?[31m?$
+            ??    2      [ W N ]     UNKNOWN                  -        -                    @a?[31m?$
+            unix  2      [ ]         SEQPACKET  UNKNOWN       642860   504/python3          $
+        "#]],
+        );
+        options.all = false;
+        options.programs = false;
+        options.listening = true;
+        check(
+            &options,
+            expect![[r#"
+            unix  2      [ ACC ]     STREAM     LISTENING     642860   @a?[31m?$
+        "#]],
+        );
+    }
+}

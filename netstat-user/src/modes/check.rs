@@ -1,0 +1,158 @@
+//! `netstat-bpf check`: every hook, its rung, and why.
+
+use std::{fs, io::Write, path::Path};
+
+use anyhow::Result;
+
+use crate::kernel::{
+    hooks::{self, Hook},
+    object::{Handlers, Object, Purpose},
+    offsets::VMLINUX,
+    refresh::Refresh,
+};
+
+use super::{live::proc_is_ours, privilege};
+
+/// Prints the report. Gives whether the live table works here.
+///
+/// # Errors
+/// Writing.
+pub fn run(out: &mut dyn Write) -> Result<bool> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    writeln!(out, "kernel     {}", release.trim_end())?;
+    let btf = Path::new(VMLINUX).exists();
+    line(
+        out,
+        "BTF",
+        btf,
+        &format!("{VMLINUX} (CONFIG_DEBUG_INFO_BTF=y)"),
+    )?;
+    let rights = privilege::missing();
+    line(
+        out,
+        "rights",
+        rights.is_none(),
+        rights.as_deref().unwrap_or("CAP_BPF and CAP_PERFMON held"),
+    )?;
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let confidential = lockdown.contains("[confidentiality]");
+    let state = if lockdown.is_empty() {
+        "none"
+    } else {
+        lockdown.trim_end()
+    };
+    line(
+        out,
+        "lockdown",
+        !confidential,
+        &format!("{state} (confidentiality forbids reading kernel memory)"),
+    )?;
+    line(out, "/proc", proc_is_ours(), "shows our own PID namespace")?;
+    if !btf || rights.is_some() {
+        writeln!(
+            out,
+            "live table no: plain listings are read from /proc, and -c reads it anew each round; log does not work"
+        )?;
+        return Ok(false);
+    }
+    let works = try_kernel(out)?;
+    let verdict = if works {
+        "yes"
+    } else {
+        "no: plain listings are read from /proc, and -c reads it anew each round; log does not work"
+    };
+    writeln!(out, "live table {verdict}")?;
+    Ok(works)
+}
+
+fn try_kernel(out: &mut dyn Write) -> Result<bool> {
+    let from_kallsyms = Handlers::from_kallsyms().unwrap_or_default();
+    let hidden = from_kallsyms.timewait == 0 || from_kallsyms.request == 0;
+    let handlers = hooks::handlers();
+    let how = if hidden {
+        "learned from sockets of our own"
+    } else {
+        "from /proc/kallsyms"
+    };
+    let detail = handlers
+        .as_ref()
+        .err()
+        .map_or_else(|| how.to_owned(), |error| format!("{error:#}"));
+    line(
+        out,
+        "timers",
+        handlers.is_ok(),
+        &format!("addresses of the minisock timer functions: {detail}"),
+    )?;
+    let mut object = match Object::new(Purpose::Log, handlers.unwrap_or_default(), false) {
+        Ok(object) => object,
+        Err(error) => {
+            line(out, "object", false, &format!("{error:#}"))?;
+            return Ok(false);
+        }
+    };
+    let mut works = !hidden || detail == how;
+    let parts = [
+        (
+            "iter_tcp",
+            "iter/tcp",
+            "sockets older than us",
+            object.load_iter("iter_tcp", "tcp"),
+        ),
+        (
+            "iter_fds",
+            "iter/task",
+            "owners",
+            object.load_iter("iter_fds", "task"),
+        ),
+        (
+            "refresh",
+            "raw_tp run on demand",
+            "live fields",
+            Refresh::new(&mut object).map(|_| ()),
+        ),
+    ];
+    for (program, rung, purpose, result) in parts {
+        works &= result.is_ok();
+        let refused = result.err().map(|error| format!("{error:#}"));
+        hook(
+            out,
+            &Hook {
+                program,
+                target: "",
+                rung,
+                purpose,
+                refused,
+            },
+        )?;
+    }
+    for attached in hooks::try_all(&mut object) {
+        works &= attached.refused.is_none();
+        hook(out, &attached)?;
+    }
+    Ok(works)
+}
+
+fn line(out: &mut dyn Write, what: &str, fine: bool, detail: &str) -> Result<()> {
+    let verdict = if fine { "ok" } else { "NO" };
+    Ok(writeln!(out, "{what:<10} {verdict}  {detail}")?)
+}
+
+fn hook(out: &mut dyn Write, hook: &Hook) -> Result<()> {
+    let place = match hook.target {
+        "" => hook.rung.to_owned(),
+        target => format!("{} {target}", hook.rung),
+    };
+    let verdict = if hook.refused.is_none() { "ok" } else { "NO" };
+    write!(
+        out,
+        "hook       {verdict}  {:<12} {place:<28} {}",
+        hook.program, hook.purpose
+    )?;
+    match &hook.refused {
+        // A verifier log has many lines; its first says what is refused.
+        Some(reason) => writeln!(out, ": {}", reason.lines().next().unwrap_or_default())?,
+        None => writeln!(out)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! `netstat-bpf log`: every change of state as it happens.
+
+use std::{
+    collections::HashMap,
+    io::{self, IsTerminal as _, Write},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use netstat_common::{
+    event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent},
+    lost::Counter,
+};
+use time::UtcOffset;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    cli, clock,
+    conn::types::{Change, Kind, Owner, Provenance, SockId},
+    kernel::{
+        object::Purpose,
+        session::{News, Session},
+    },
+    proc,
+    view::log::{Line, json, json_lost, text},
+};
+
+use super::privilege;
+
+/// How long events gather before they are printed.
+const BATCH: Duration = Duration::from_millis(5);
+/// How long the log sleeps at most; the programs wake it earlier.
+const IDLE: Duration = Duration::from_millis(200);
+/// Between two looks at the descriptor tables for owners that nobody saw.
+const RESOLVE_EVERY_NS: u64 = 100_000_000;
+
+/// Logs until SIGINT, SIGTERM or a closed pipe.
+///
+/// # Errors
+/// Names the right or the feature that is missing, and the remedy.
+pub fn run(options: &cli::Log) -> Result<()> {
+    if let Some(missing) = privilege::missing() {
+        return Err(anyhow!("log: {missing}"));
+    }
+    // Asked for while there is one thread: later the C library cannot tell.
+    let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    let debug = std::env::var_os("NETSTAT_BPF_DEBUG").is_some();
+    let session = Session::start(Purpose::Log, debug).context("log")?;
+    privilege::drop_all_but_tracing()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the event loop")?;
+    let mut log = Log {
+        session,
+        programs: HashMap::new(),
+        names_are_global: proc_shows_all_processes(),
+        offset,
+        json: options.json,
+        lines: 0,
+        undecoded: 0,
+        healings: 0,
+        resolved_at: 0,
+        batch: Vec::new(),
+        terminal: io::stdout().is_terminal(),
+    };
+    log.seed_owners()?;
+    let ended = runtime.block_on(log.run());
+    match ended {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            log.summary();
+            Ok(())
+        }
+    }
+}
+
+/// Whether a reader has gone, which is a normal end.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    io.into_iter()
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether process ids of the kernel (the initial PID namespace) mean the same in our /proc.
+fn proc_shows_all_processes() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    /// Inode of the initial PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
+    const INITIAL: u64 = 0xeffffffc;
+    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL);
+    initial && super::live::proc_is_ours()
+}
+
+struct Log {
+    session: Session,
+    /// Program names by process id, forgotten at exec and exit.
+    programs: HashMap<u32, Vec<u8>>,
+    names_are_global: bool,
+    offset: UtcOffset,
+    json: bool,
+    lines: u64,
+    undecoded: u64,
+    healings: u64,
+    resolved_at: u64,
+    batch: Vec<u8>,
+    terminal: bool,
+}
+
+impl Log {
+    async fn run(&mut self) -> Result<()> {
+        let mut stop = [
+            signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+        ];
+        let ring = std::os::fd::AsRawFd::as_raw_fd(&self.session);
+        let ring =
+            AsyncFd::with_interest(RingFd(ring), Interest::READABLE).context("poll the ring")?;
+        loop {
+            self.session.announce_sleep(true);
+            if !self.session.has_more() {
+                let at_most = if self.session.table.has_limbo() {
+                    BATCH
+                } else {
+                    IDLE
+                };
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => break,
+                    ready = ring.readable() => ready.context("poll the ring")?.clear_ready(),
+                    () = sleep(at_most) => {}
+                }
+            }
+            self.session.announce_sleep(false);
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                () = sleep(BATCH) => {}
+            }
+            self.turn()?;
+        }
+        self.turn()
+    }
+
+    fn turn(&mut self) -> Result<()> {
+        let mut news = News::default();
+        self.session.drain(&mut news)?;
+        self.undecoded += news.undecoded;
+        for event in &news.processes {
+            self.process(event);
+        }
+        self.print(&news.changes)?;
+        self.report_loss()?;
+        self.resolve_owners()
+    }
+
+    fn process(&mut self, event: &ProcEvent) {
+        match event.kind {
+            KIND_FORK => {
+                self.programs.remove(&event.tgid);
+                // The child holds what the parent holds, and the lowest process id owns.
+                if event.tgid < event.parent {
+                    self.session.table.owner_may_have_changed(event.parent);
+                }
+            }
+            KIND_EXEC => {
+                self.programs.remove(&event.tgid);
+                self.session.table.owner_may_have_changed(event.tgid);
+            }
+            KIND_EXIT => {
+                // Its sockets may live on with a child. The name is kept until the id is used
+                // again: lines about its last sockets are still to come.
+                self.session.table.owner_may_have_changed(event.tgid);
+            }
+            _ => {}
+        }
+    }
+
+    fn print(&mut self, changes: &[Change]) -> Result<()> {
+        let offset_ns = clock::wall_ns().saturating_sub(clock::ktime().0);
+        for change in changes {
+            let program = self.program(change.conn.owner);
+            let line = Line {
+                change,
+                wall_ns: change.at.0.saturating_add(offset_ns),
+                offset: self.offset,
+                own_netns: self.session.netns,
+                program: &program,
+            };
+            if self.json {
+                json(&mut self.batch, &line);
+            } else {
+                text(&mut self.batch, &line);
+            }
+            self.lines += 1;
+            if self.terminal || self.batch.len() > 1 << 16 {
+                self.flush()?;
+            }
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.batch.is_empty() {
+            let mut out = io::stdout().lock();
+            out.write_all(&self.batch)
+                .and_then(|()| out.flush())
+                .context("write the log")?;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    /// netstat's name of a process: from its command line while it lives, else `comm`.
+    fn program(&mut self, owner: Option<Owner>) -> Vec<u8> {
+        let Some(owner) = owner else {
+            return Vec::new();
+        };
+        if let Some(known) = self.programs.get(&owner.pid) {
+            return known.clone();
+        }
+        let read = || proc::program_name(Path::new("/proc"), owner.pid).ok();
+        let name = self
+            .names_are_global
+            .then(read)
+            .flatten()
+            .unwrap_or_else(|| {
+                let end = owner.comm.iter().position(|byte| *byte == 0);
+                owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
+            });
+        // Bounded: forgotten as a whole rather than grown without end.
+        if self.programs.len() > 1 << 16 {
+            self.programs.clear();
+        }
+        if !name.is_empty() {
+            self.programs.insert(owner.pid, name.clone());
+        }
+        name
+    }
+
+    fn report_loss(&mut self) -> Result<()> {
+        if self.session.healings == self.healings {
+            return Ok(());
+        }
+        self.healings = self.session.healings;
+        let lost = self.session.counters()?.lost();
+        if self.json {
+            json_lost(&mut self.batch, clock::wall_ns(), lost);
+            self.flush()?;
+        }
+        eprintln!(
+            "netstat-bpf: {lost} events lost since the start: lines are missing; \
+             the table was checked against the kernel"
+        );
+        Ok(())
+    }
+
+    fn seed_owners(&mut self) -> Result<()> {
+        let table = &self.session.table;
+        let full: Vec<SockId> = table
+            .listed()
+            .filter(|conn| conn.kind == Kind::Full)
+            .map(|conn| conn.id)
+            .collect();
+        self.look_up(&full, Provenance::Seeded)
+    }
+
+    /// Looks up owners that no event told: accepted sockets, and those whose owner has gone.
+    fn resolve_owners(&mut self) -> Result<()> {
+        let now = clock::ktime().0;
+        if now.saturating_sub(self.resolved_at) < RESOLVE_EVERY_NS {
+            return Ok(());
+        }
+        let doubts = self.session.table.take_doubts();
+        if doubts.is_empty() {
+            return Ok(());
+        }
+        self.resolved_at = now;
+        let doubts: Vec<SockId> = doubts.into_iter().collect();
+        self.look_up(&doubts, Provenance::Resolved)
+    }
+
+    fn look_up(&mut self, sockets: &[SockId], provenance: Provenance) -> Result<()> {
+        let addresses: Vec<u64> = sockets
+            .iter()
+            .filter_map(|id| match id {
+                SockId::Kernel(address) => Some(*address),
+                SockId::Proc(_) => None,
+            })
+            .collect();
+        let inodes = self.session.inodes(&addresses)?;
+        if inodes.is_empty() {
+            return Ok(());
+        }
+        let mut news = News::default();
+        let holders = self.session.holders(&mut news)?;
+        for (address, inode) in inodes {
+            if let Some(pid) = holders.get(&inode).and_then(|pids| pids.first()) {
+                self.session
+                    .table
+                    .set_owner(SockId::Kernel(address), *pid, provenance);
+            }
+        }
+        for event in &news.processes {
+            self.process(event);
+        }
+        self.undecoded += news.undecoded;
+        self.print(&news.changes)
+    }
+
+    fn summary(&self) {
+        let counters = self.session.counters().unwrap_or_default();
+        let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
+        eprintln!(
+            "netstat-bpf: {} events, {} lines; lost: {} ring full, {} unreadable, {} undecoded, \
+             {} process events; healed {} times; first copy of the state hook skipped {} times, \
+             second {}, {} events came from the second only",
+            self.session.events,
+            self.lines,
+            counters.get(Counter::RingFull),
+            counters.get(Counter::BadRead),
+            self.undecoded,
+            counters.get(Counter::ProcRingFull),
+            self.session.healings,
+            misses("tcp_state"),
+            misses("tcp_state_2"),
+            counters.get(Counter::SecondCopy),
+        );
+    }
+}
+
+/// Lends the ring's descriptor to the event loop; [`Session`] owns it and outlives it.
+struct RingFd(std::os::fd::RawFd);
+
+impl std::os::fd::AsRawFd for RingFd {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0
+    }
+}
+
+async fn stopped(signals: &mut [Signal; 2]) {
+    let [interrupt, terminate] = signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

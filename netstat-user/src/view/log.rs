@@ -1,0 +1,293 @@
+//! Lines of the event log: text for people, NDJSON for machines.
+//!
+//! The JSON schema is documented in `docs/log-schema.md`; [`SCHEMA`] is its version.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+use time::{OffsetDateTime, UtcOffset, macros::format_description};
+
+use crate::conn::types::{Change, Endpoint, Owner};
+
+use super::{addr, names::sanitized};
+
+/// Version of the JSON schema, field `v`. It grows when a field changes its meaning or goes away.
+pub const SCHEMA: u32 = 1;
+
+/// `AF_INET6`.
+const AF_INET6: u16 = 10;
+
+/// One line: a change with what only the world knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The change.
+    pub change: &'a Change,
+    /// When, nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// Offset of local time, for text.
+    pub offset: UtcOffset,
+    /// Inode number of the reader's network namespace: others are named.
+    pub own_netns: u32,
+    /// Name of the owner's program, untrusted; empty if unknown.
+    pub program: &'a [u8],
+}
+
+/// `2026-11-23T19:25:00.123456 tcp LOCAL REMOTE OLD -> NEW SECONDS PID/PROGRAM PROVENANCE`.
+pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
+    let Line { change, .. } = line;
+    let conn = &change.conn;
+    date(out, line.wall_ns, line.offset);
+    if conn.netns != line.own_netns {
+        // Writing to a Vec does not fail, here and below.
+        let _ = write!(out, " netns={}", conn.netns);
+    }
+    out.push(b' ');
+    out.extend_from_slice(proto(conn.family).as_bytes());
+    for end in [&conn.local, &conn.remote] {
+        out.push(b' ');
+        endpoint(out, end);
+    }
+    let from = change.from.map_or("?", |state| state.name());
+    let _ = write!(out, " {from} -> {} ", conn.state.name());
+    match change.in_from_ns {
+        Some(ns) => {
+            let _ = write!(out, "{}.{:06}s ", ns / 1_000_000_000, ns / 1000 % 1_000_000);
+        }
+        None => out.extend_from_slice(b"- "),
+    }
+    match conn.owner {
+        Some(Owner {
+            pid, provenance, ..
+        }) => {
+            let _ = write!(out, "{pid}/");
+            sanitized(out, line.program);
+            let _ = write!(out, " {}", provenance.name());
+        }
+        None => out.extend_from_slice(b"- unknown"),
+    }
+    out.push(b'\n');
+}
+
+/// Local time to the microsecond.
+fn date(out: &mut Vec<u8>, wall_ns: u64, offset: UtcOffset) {
+    let format =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
+    let _ = instant(wall_ns).to_offset(offset).format_into(out, format);
+}
+
+fn instant(wall_ns: u64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(wall_ns))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+fn endpoint(out: &mut Vec<u8>, end: &Endpoint) {
+    addr::numeric(out, end.ip());
+    let _ = match end.port {
+        0 => write!(out, ":*"),
+        port => write!(out, ":{port}"),
+    };
+}
+
+fn proto(family: u16) -> &'static str {
+    if family == AF_INET6 { "tcp6" } else { "tcp" }
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    netns: u32,
+    proto: &'static str,
+    family: &'static str,
+    local: JsonEnd,
+    remote: JsonEnd,
+    old: Option<&'static str>,
+    new: &'static str,
+    in_old_ns: Option<u64>,
+    owner: Option<JsonOwner<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonEnd {
+    addr: String,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct JsonOwner<'a> {
+    pid: u32,
+    program: std::borrow::Cow<'a, str>,
+    provenance: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonLost {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    lost: u64,
+    healed: bool,
+}
+
+/// A change as one line of JSON.
+pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
+    let Change {
+        conn,
+        from,
+        in_from_ns,
+        ..
+    } = *line.change;
+    write_json(
+        out,
+        &JsonLine {
+            v: SCHEMA,
+            event: "state",
+            ts: utc(line.wall_ns),
+            ts_ns: line.wall_ns,
+            netns: conn.netns,
+            proto: proto(conn.family),
+            family: if conn.family == AF_INET6 {
+                "ipv6"
+            } else {
+                "ipv4"
+            },
+            local: json_end(&conn.local),
+            remote: json_end(&conn.remote),
+            old: from.map(|state| state.name()),
+            new: conn.state.name(),
+            in_old_ns: in_from_ns,
+            owner: conn.owner.map(|owner| JsonOwner {
+                pid: owner.pid,
+                program: String::from_utf8_lossy(line.program),
+                provenance: owner.provenance.name(),
+            }),
+        },
+    );
+}
+
+/// That events were lost, as one line of JSON: `lost` counts from the start.
+pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64) {
+    let line = JsonLost {
+        v: SCHEMA,
+        event: "lost",
+        ts: utc(wall_ns),
+        ts_ns: wall_ns,
+        lost,
+        healed: true,
+    };
+    write_json(out, &line);
+}
+
+fn write_json(out: &mut Vec<u8>, line: &impl Serialize) {
+    // Strings and numbers always serialise, and a Vec takes every byte.
+    let _ = serde_json::to_writer(&mut *out, line);
+    out.push(b'\n');
+}
+
+fn json_end(end: &Endpoint) -> JsonEnd {
+    let mut text = Vec::new();
+    addr::numeric(&mut text, end.ip());
+    JsonEnd {
+        addr: String::from_utf8_lossy(&text).into_owned(),
+        port: end.port,
+    }
+}
+
+fn utc(wall_ns: u64) -> String {
+    let mut text = Vec::new();
+    date(&mut text, wall_ns, UtcOffset::UTC);
+    text.push(b'Z');
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::conn::types::{Conn, Kind, Ktime, Provenance, SockId, TcpState};
+
+    fn change() -> Change {
+        let end = |last, port| {
+            let mut addr = [0; 16];
+            addr[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, last]);
+            Endpoint { addr, port }
+        };
+        Change {
+            at: Ktime(5),
+            conn: Conn {
+                id: SockId::Kernel(0xffff_8881_0000_0000),
+                kind: Kind::Full,
+                netns: 7,
+                family: 2,
+                local: end(1, 50000),
+                remote: end(2, 443),
+                state: TcpState::Established,
+                since: Some(Ktime(5)),
+                owner: Some(Owner {
+                    pid: 42,
+                    comm: [0; 16],
+                    provenance: Provenance::Seen,
+                }),
+            },
+            from: Some(TcpState::SynSent),
+            in_from_ns: Some(1_000_123_456),
+        }
+    }
+
+    fn show(change: &Change, own_netns: u32, program: &[u8]) -> (String, String) {
+        let line = Line {
+            change,
+            wall_ns: 1_763_926_500_123_456_789,
+            offset: UtcOffset::UTC,
+            own_netns,
+            program,
+        };
+        let (mut plain, mut machine) = (Vec::new(), Vec::new());
+        text(&mut plain, &line);
+        json(&mut machine, &line);
+        let string = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (string(plain), string(machine))
+    }
+
+    #[test]
+    fn a_line_tells_who_moved_from_where_to_where() {
+        let (plain, machine) = show(&change(), 7, b"curl");
+        expect![[r#"
+            2025-11-23T19:35:00.123456 tcp 10.0.0.1:50000 10.0.0.2:443 SYN_SENT -> ESTABLISHED 1.000123s 42/curl seen
+        "#]]
+        .assert_eq(&plain);
+        expect![[r#"
+            {"v":1,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"owner":{"pid":42,"program":"curl","provenance":"seen"}}
+        "#]]
+        .assert_eq(&machine);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        let mut change = change();
+        change.from = None;
+        change.in_from_ns = None;
+        change.conn.owner = None;
+        change.conn.remote = Endpoint::NONE;
+        change.conn.family = 10;
+        let (plain, machine) = show(&change, 8, b"");
+        expect![[r#"
+            2025-11-23T19:35:00.123456 netns=7 tcp6 10.0.0.1:50000 :::* ? -> ESTABLISHED - - unknown
+        "#]]
+        .assert_eq(&plain);
+        assert!(machine.contains(r#""old":null"#) && machine.contains(r#""owner":null"#));
+    }
+
+    #[test]
+    fn a_program_cannot_forge_a_line() {
+        let (plain, machine) = show(&change(), 7, b"a\n\x1b]0;x\x07\xff");
+        assert_eq!(plain.lines().count(), 1);
+        assert_eq!(machine.lines().count(), 1);
+        assert!(!plain.trim_end().bytes().any(|byte| byte < b' '));
+        assert!(!machine.trim_end().bytes().any(|byte| byte < b' '));
+    }
+}
