@@ -212,10 +212,85 @@ fn a_connection_v6() {
     within(|net| connection(net, "[::1]:0", true));
 }
 
-/// close() makes the caller a minisocket in FIN_WAIT2, which no state event speaks of.
+/// close() makes the caller a minisocket in FIN_WAIT2, which no state event speaks of. Its timer
+/// is moved by less than the kernel's timer wheel can tell, so that nothing but its own substate
+/// says when it comes to TIME_WAIT.
 #[test]
 fn a_connection_that_is_closed_at_once() {
     within(|net| connection(net, "127.0.0.1:0", false));
+}
+
+/// As above, but the timer of the minisocket moves far enough for the kernel to speak of it.
+#[test]
+fn a_connection_that_is_closed_at_once_with_a_short_timeout() {
+    within(|net| {
+        net.sysctl("ipv4/tcp_fin_timeout", "20");
+        connection(net, "127.0.0.1:0", false);
+    });
+}
+
+/// An IPv6 socket that calls an IPv4 one: two families, one connection.
+#[test]
+fn a_mapped_caller() {
+    within(|net| {
+        let mut log = Log::start(net);
+        let (server, client) = (net.actor_named("server"), net.actor_named("client"));
+        let (_, address) = server.listen("127.0.0.1:0");
+        client.connect_mapped(address);
+        let caller = move |event: &Event| event.remote.port() == address.port();
+        let caller = expect(&mut log, "the caller", caller, &CALLER[..2], &client);
+        for event in caller {
+            assert_eq!(event.proto, "tcp6", "{}", event.line);
+            assert_eq!(
+                event.remote.ip().to_canonical(),
+                address.ip(),
+                "{}",
+                event.line
+            );
+        }
+        let called =
+            move |event: &Event| event.local.port() == address.port() && event.remote.port() != 0;
+        for event in expect(&mut log, "the called", called, &CALLED[..2], &server) {
+            assert_eq!(event.proto, "tcp", "{}", event.line);
+        }
+    });
+}
+
+/// Once a child has accepted a connection of its parent's listener, it is the child's.
+#[test]
+fn a_connection_that_a_child_accepts() {
+    within(|net| {
+        let mut log = Log::start(net);
+        let (parent, client) = (net.actor_named("parent"), net.actor_named("client"));
+        let (listener, address) = parent.listen("127.0.0.1:0");
+        let child = parent.fork();
+        let (called, local) = client.connect(address);
+        child.accept(listener);
+        // The FIN comes from the client's context.
+        client.shut_down(called);
+        let closing = move |event: &Event| event.remote == local && event.new == "CLOSE_WAIT";
+        expect(&mut log, "the called", closing, &CALLED[2..3], &child);
+    });
+}
+
+/// A descriptor that was handed over takes the ownership along.
+#[test]
+fn a_connection_that_is_passed_on() {
+    within(|net| {
+        let mut log = Log::start(net);
+        let (server, client) = (net.actor_named("server"), net.actor_named("client"));
+        let (one, other) = server.pair();
+        let worker = server.fork();
+        let (listener, address) = server.listen("127.0.0.1:0");
+        let (called, local) = client.connect(address);
+        let accepted = server.accept(listener);
+        server.pass(one, accepted);
+        worker.receive(other);
+        server.close(accepted);
+        client.shut_down(called);
+        let closing = move |event: &Event| event.remote == local && event.new == "CLOSE_WAIT";
+        expect(&mut log, "the called", closing, &CALLED[2..3], &worker);
+    });
 }
 
 #[test]
@@ -310,7 +385,8 @@ fn an_unaccepted_connection_is_its_listeners() {
     });
 }
 
-/// A socket that was there before the log has an owner too.
+/// A socket that was there before the log has an owner too, also in an event that comes from the
+/// other process.
 #[test]
 fn a_socket_older_than_the_log() {
     within(|net| {
@@ -319,10 +395,10 @@ fn a_socket_older_than_the_log() {
         let (called, local) = client.connect(address);
         let accepted = server.accept(listener);
         let mut log = Log::start(net);
-        client.shut_down(called);
         server.close(accepted);
+        client.close(called);
         let caller = move |event: &Event| event.local == local;
-        let events = expect(&mut log, "the caller", caller, &CALLER[2..], &client);
+        let events = expect(&mut log, "the caller", caller, &CALLED[2..], &client);
         let provenance = events[0]
             .owner
             .as_ref()

@@ -15,6 +15,8 @@ use crate::{netns::Net, oracle::ours_path, procs::Actor, wait};
 /// One change of one socket's state.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// `tcp` or `tcp6`.
+    pub proto: String,
     /// Its own end.
     pub local: SocketAddr,
     /// The other end; unspecified for a listener.
@@ -64,6 +66,7 @@ impl Event {
         };
         value["ts"].as_str()?;
         let event = Self {
+            proto: value["proto"].as_str()?.to_owned(),
             local: address(&value["local"])?,
             remote: address(&value["remote"])?,
             old: value["old"].as_str()?.to_owned(),
@@ -73,12 +76,12 @@ impl Event {
             ts_ns: value["ts_ns"].as_u64()?,
             line: line.to_owned(),
         };
-        let family = if event.local.is_ipv4() {
-            "ipv4"
-        } else {
-            "ipv6"
+        // An IPv6 socket that speaks IPv4 is tcp6 as in netstat; its addresses are IPv4.
+        let right = match value["family"].as_str()? {
+            "ipv4" => value["proto"] == "tcp" && event.local.is_ipv4(),
+            "ipv6" => value["proto"] == "tcp6",
+            _ => false,
         };
-        let right = value["family"] == family && value["proto"] == "tcp";
         right.then_some((value["netns"].as_u64()?, event))
     }
 }
