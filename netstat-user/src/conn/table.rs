@@ -54,6 +54,8 @@ pub struct ConnTable {
     owned: HashMap<u32, u32>,
     /// Sockets whose owner should be looked up again.
     doubts: BTreeSet<SockId>,
+    /// Timewait minisocks in FIN_WAIT2.
+    half_closed: BTreeSet<SockId>,
 }
 
 impl ConnTable {
@@ -195,6 +197,9 @@ impl ConnTable {
                 conn.since = None;
             }
         });
+        if seen.state != TcpState::FinWait2 {
+            self.half_closed.remove(&id);
+        }
         self.index(id);
         let told = self
             .entries
@@ -212,6 +217,26 @@ impl ConnTable {
                 from: Some(known.state),
                 in_from_ns: None,
             });
+        }
+    }
+
+    /// Minisocks in FIN_WAIT2. A FIN that comes within the same bucket of the timer wheel makes
+    /// them TIME_WAIT without an event: whoever wants to know must look.
+    pub fn half_closed(&self) -> Vec<u64> {
+        let kernel = self.half_closed.iter().filter_map(|id| match id {
+            SockId::Kernel(skaddr) => Some(*skaddr),
+            SockId::Proc(_) => None,
+        });
+        kernel.collect()
+    }
+
+    /// Takes in the state of a minisock that was looked at.
+    pub fn observe(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(skaddr);
+        let known = self.get(id).map(|conn| (conn.kind, tuple(conn)));
+        let seen = conn_of_row(id, row);
+        if row.kind == ROW_TIMEWAIT && known == Some((Kind::TimeWait, tuple(&seen))) {
+            self.move_to(id, seen.state, at, changes);
         }
     }
 
@@ -685,6 +710,7 @@ impl ConnTable {
         let in_from_ns = entry.conn.since.map(|since| at.since(since));
         entry.conn.state = state;
         entry.conn.since = Some(at);
+        self.half_closed.remove(&id);
         if !entry.superseded {
             changes.push(Change {
                 at,
@@ -789,6 +815,9 @@ impl ConnTable {
             }),
         };
         self.order[entry.slot] = Some(id);
+        if entry.conn.kind == Kind::TimeWait && entry.conn.state == TcpState::FinWait2 {
+            self.half_closed.insert(id);
+        }
         self.entries.insert(id, entry);
         self.index(id);
     }
@@ -802,6 +831,7 @@ impl ConnTable {
             self.limbo.remove(&(at, id));
         }
         self.doubts.remove(&id);
+        self.half_closed.remove(&id);
         self.own(entry.conn.owner, -1);
         Some(entry)
     }

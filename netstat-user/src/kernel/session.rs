@@ -261,6 +261,27 @@ impl Session {
         Ok(found)
     }
 
+    /// Looks at the minisocks that may have changed without an event.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn look_at_half_closed(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        let waiting = self.table.half_closed();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let now = clock::ktime();
+        let Self {
+            object,
+            refresh,
+            table,
+            ..
+        } = self;
+        refresh.read(object, &waiting, |index, row| {
+            table.observe(waiting[index], row, now, changes);
+        })
+    }
+
     /// Counters of the BPF programs.
     ///
     /// # Errors

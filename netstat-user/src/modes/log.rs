@@ -38,6 +38,8 @@ const BATCH: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(200);
 /// Between two looks at the descriptor tables for owners that nobody saw.
 const RESOLVE_EVERY_NS: u64 = 100_000_000;
+/// Between two looks at the minisocks that may leave FIN_WAIT2 without an event.
+const LOOK_EVERY_NS: u64 = 100_000_000;
 
 /// Logs until SIGINT, SIGTERM or a closed pipe.
 ///
@@ -66,6 +68,7 @@ pub fn run(options: &cli::Log) -> Result<()> {
         undecoded: 0,
         healings: 0,
         resolved_at: 0,
+        looked_at: 0,
         batch: Vec::new(),
         terminal: io::stdout().is_terminal(),
     };
@@ -110,6 +113,7 @@ struct Log {
     undecoded: u64,
     healings: u64,
     resolved_at: u64,
+    looked_at: u64,
     batch: Vec<u8>,
     terminal: bool,
 }
@@ -156,6 +160,13 @@ impl Log {
         for event in &news.processes {
             self.process(event);
         }
+        let now = clock::ktime().0;
+        if now.saturating_sub(self.looked_at) >= LOOK_EVERY_NS {
+            self.looked_at = now;
+            self.session.look_at_half_closed(&mut news.changes)?;
+        }
+        // Ends of minisocks are told a little later than they happen.
+        news.changes.sort_by_key(|change| change.at);
         self.print(&news.changes)?;
         self.report_loss()?;
         self.resolve_owners()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::{CString, OsStr},
+    ffi::{CStr, OsStr},
     fs::{self, File},
     io::{ErrorKind, Read as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -81,18 +81,19 @@ fn add_process(
     let process = proc.join(pid);
     let table = process.join("fd");
     let descriptors = fs::read_dir(&table)?;
+    let mut path = table.into_os_string().into_vec();
+    path.push(b'/');
+    let directory = path.len();
     let mut name: Option<Box<[u8]>> = None;
     for descriptor in descriptors.flatten() {
-        if !descriptor
-            .file_name()
-            .as_bytes()
-            .first()
-            .is_some_and(u8::is_ascii_digit)
-        {
+        path.truncate(directory);
+        path.extend_from_slice(descriptor.file_name().as_bytes());
+        if !path[directory..].first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
+        path.push(0);
         let mut link = [0; LINK];
-        let Some(inode) = read_link(&descriptor.path(), &mut link).and_then(socket_inode) else {
+        let Some(inode) = read_link(&path, &mut link).and_then(socket_inode) else {
             continue;
         };
         let name = match &name {
@@ -110,8 +111,9 @@ fn add_process(
 /// The most bytes that netstat takes of a link.
 const LINK: usize = 29;
 
-fn read_link<'a>(path: &Path, buffer: &'a mut [u8; LINK]) -> Option<&'a [u8]> {
-    let path = CString::new(path.to_path_buf().into_os_string().into_vec()).ok()?;
+/// `path` ends in NUL.
+fn read_link<'a>(path: &[u8], buffer: &'a mut [u8; LINK]) -> Option<&'a [u8]> {
+    let path = CStr::from_bytes_with_nul(path).ok()?;
     // SAFETY: `path` ends in NUL, and `readlink` writes at most `buffer.len()` bytes to `buffer`.
     let length = unsafe { libc::readlink(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     buffer.get(..usize::try_from(length).ok()?)

@@ -27,7 +27,12 @@ impl<'a> Scan<'a> {
 
     /// A decimal number (`%d`, `%ld`), cut to 32 bits.
     pub(crate) fn int(&mut self) -> i32 {
-        self.number(10) as i32
+        let (negative, magnitude) = self.magnitude(10);
+        if negative {
+            magnitude.min(1 << 63).wrapping_neg() as i32
+        } else {
+            magnitude.min(i64::MAX.cast_unsigned()) as i32
+        }
     }
 
     /// A decimal number (`%lu`).
@@ -93,10 +98,18 @@ impl<'a> Scan<'a> {
         self.rest = &self.rest[blanks..];
     }
 
-    /// As `strtoul`: a sign, `0x` before hexadecimal, the largest number if it does not fit.
+    /// As `strtoul`: the largest number if it does not fit.
     fn number(&mut self, radix: u32) -> u64 {
+        match self.magnitude(radix) {
+            (true, magnitude) if magnitude < u64::MAX => magnitude.wrapping_neg(),
+            (_, magnitude) => magnitude,
+        }
+    }
+
+    /// The sign of a number and its digits; `0x` may stand before hexadecimal ones.
+    fn magnitude(&mut self, radix: u32) -> (bool, u64) {
         if self.failed {
-            return 0;
+            return (false, 0);
         }
         self.skip_space();
         let (negative, mut digits) = match self.rest {
@@ -113,9 +126,9 @@ impl<'a> Scan<'a> {
             .count();
         if length == 0 {
             self.failed = true;
-            return 0;
+            return (false, 0);
         }
-        let number = digits[..length].iter().fold(0_u64, |number, &byte| {
+        let magnitude = digits[..length].iter().fold(0_u64, |number, &byte| {
             let digit = char::from(byte).to_digit(radix).unwrap_or_default();
             number
                 .checked_mul(radix.into())
@@ -124,11 +137,7 @@ impl<'a> Scan<'a> {
         });
         self.rest = &digits[length..];
         self.fields += 1;
-        if negative {
-            number.wrapping_neg()
-        } else {
-            number
-        }
+        (negative, magnitude)
     }
 }
 
@@ -163,5 +172,8 @@ mod tests {
         assert_eq!(scan.long_hex(), u64::MAX);
         assert_eq!(scan.long_hex(), 16);
         assert_eq!(scan.long(), u64::MAX);
+        let mut scan = Scan::new(b"9223372036854775808 -9223372036854775809 -1 -1");
+        assert_eq!((scan.int(), scan.int()), (-1, 0));
+        assert_eq!((scan.long(), scan.int()), (u64::MAX, -1));
     }
 }
