@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::{netns::Net, oracle::ours_path, procs::Actor, wait};
 
+/// No state's name.
+pub const UNKNOWN: &str = "?";
+
 /// One change of one socket's state.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -21,7 +24,8 @@ pub struct Event {
     pub local: SocketAddr,
     /// The other end; unspecified for a listener.
     pub remote: SocketAddr,
-    /// State before.
+    /// State before; [`UNKNOWN`] for a socket that the log has not seen before, as in a namespace
+    /// that was busy when it started.
     pub old: String,
     /// State after.
     pub new: String,
@@ -69,7 +73,10 @@ impl Event {
             proto: value["proto"].as_str()?.to_owned(),
             local: address(&value["local"])?,
             remote: address(&value["remote"])?,
-            old: value["old"].as_str()?.to_owned(),
+            old: match &value["old"] {
+                Value::Null => UNKNOWN.to_owned(),
+                old => old.as_str()?.to_owned(),
+            },
             new: value["new"].as_str()?.to_owned(),
             owner,
             in_old_ns,
@@ -102,6 +109,8 @@ pub struct Log {
     read: Vec<String>,
     namespace: u64,
     events: Vec<Event>,
+    /// Lines that are not about a state: losses, say.
+    others: Vec<String>,
     /// Makes the events that show how far the log has come.
     marker: Actor,
 }
@@ -156,6 +165,7 @@ impl Log {
             read: Vec::new(),
             namespace: net.inode(),
             events: Vec::new(),
+            others: Vec::new(),
             marker: net.actor_named("marker"),
         }
     }
@@ -181,13 +191,20 @@ impl Log {
     #[track_caller]
     pub fn so_far(&mut self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         let marker = self.mark();
-        wait::until("the log to show a listener that came and went", || {
+        let seen = wait::try_until(|| {
             self.parse();
-            self.events
-                .iter()
-                .any(|event| event.local == marker && event.new == "CLOSE")
-                .then_some(())
+            let mut events = self.events.iter();
+            let closed = |event: &Event| event.local == marker && event.new == "CLOSE";
+            events.any(closed).then_some(())
         });
+        if seen.is_none() {
+            let last: Vec<_> = self.events.iter().rev().take(6).collect();
+            panic!(
+                "a listener at {marker} came and went, and the log did not say so.\n\
+                 Other lines: {:#?}\nThe last events here: {last:#?}",
+                self.others
+            );
+        }
         self.events
             .iter()
             .filter(|event| wanted(event))
@@ -207,7 +224,13 @@ impl Log {
 
     fn parse(&mut self) {
         self.read();
-        let events = self.read.drain(..).filter_map(|line| Event::parse(&line));
+        let events = self.read.drain(..).filter_map(|line| {
+            let event = Event::parse(&line);
+            if event.is_none() {
+                self.others.push(line);
+            }
+            event
+        });
         let here = events.filter(|(namespace, _)| *namespace == self.namespace);
         self.events.extend(here.map(|(_, event)| event));
     }
