@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use netstat_common::{
     event::{FLAG_KTHREAD, FLAG_PROCESS, KIND_DESTROY, KIND_STATE},
     lost::Counter,
@@ -88,6 +89,14 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
             event.comm = comm;
         }
     }
+    debug!(
+        ctx,
+        "state {} -> {} port {} first copy {}",
+        old,
+        new,
+        event.sport,
+        u8::from(first)
+    );
     if emit(&event, Counter::RingFull) {
         count(Counter::Emitted);
     }

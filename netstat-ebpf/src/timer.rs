@@ -2,6 +2,7 @@
 //! tracepoints see every start and removal; the timer stands inside the object.
 
 use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_log_ebpf::debug;
 use netstat_common::{
     event::{
         FLAG_EXPIRED, FLAG_HASHED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START,
@@ -22,7 +23,7 @@ use crate::{
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/time/timer.c#L1076>
 #[btf_tracepoint(function = "timer_start")]
 pub fn timer_start(ctx: BtfTracePointContext) -> i32 {
-    on_timer(ctx.arg(0), KIND_TW_START, KIND_REQ_START);
+    on_timer(&ctx, KIND_TW_START, KIND_REQ_START);
     0
 }
 
@@ -33,26 +34,27 @@ pub fn timer_start(ctx: BtfTracePointContext) -> i32 {
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/time/timer.c#L903>
 #[btf_tracepoint(function = "timer_cancel")]
 pub fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
-    on_timer(ctx.arg(0), KIND_TW_CANCEL, KIND_REQ_CANCEL);
+    on_timer(&ctx, KIND_TW_CANCEL, KIND_REQ_CANCEL);
     0
 }
 
 #[inline(always)]
-fn on_timer(timer: *const u8, tw_kind: u32, req_kind: u32) {
+fn on_timer(ctx: &BtfTracePointContext, tw_kind: u32, req_kind: u32) {
+    let timer: *const u8 = ctx.arg(0);
     // SAFETY: argument 0 is a `struct timer_list *`; the verifier knows its type.
     let function: u64 = unsafe { Typed::load(at(timer, TIMER_FUNCTION.load())) };
     if function == 0 {
         return;
     }
     if function == TW_TIMER_HANDLER.load() {
-        minisock(timer, tw_kind, TW_TIMER.load());
+        minisock(ctx, timer, tw_kind, TW_TIMER.load());
     } else if function == REQSK_TIMER_HANDLER.load() {
-        minisock(timer, req_kind, RSK_TIMER.load());
+        minisock(ctx, timer, req_kind, RSK_TIMER.load());
     }
 }
 
 #[inline(always)]
-fn minisock(timer: *const u8, kind: u32, timer_at: u64) {
+fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u64) {
     let sk = (timer as u64 - timer_at) as *const u8;
     // SAFETY: probe reads check the address themselves.
     let event = unsafe {
@@ -73,6 +75,10 @@ fn minisock(timer: *const u8, kind: u32, timer_at: u64) {
         }
         event
     };
+    debug!(
+        ctx,
+        "minisock kind {} flags {} port {}", kind, event.flags, event.sport
+    );
     if emit(&event, Counter::RingFull) {
         count(Counter::Emitted);
     }

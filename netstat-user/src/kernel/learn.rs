@@ -14,7 +14,7 @@ use netstat_common::row::{ROW_REQUEST, ROW_TIMEWAIT};
 
 use super::{
     object::{Handlers, Purpose},
-    session::Session,
+    session::{SeedFrom, Session},
 };
 
 /// Finds both addresses.
@@ -26,7 +26,7 @@ pub fn handlers() -> Result<Handlers> {
         enter_private_netns()?;
         let _timewait = make_timewait()?;
         let _request = make_request()?;
-        let mut session = Session::start(Purpose::Snapshot, false)?;
+        let mut session = Session::start(Purpose::Snapshot, SeedFrom::Kernel, false)?;
         let mut found = Handlers::default();
         session.rows(|row| match row.kind {
             ROW_TIMEWAIT => found.timewait = row.handler,

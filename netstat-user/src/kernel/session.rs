@@ -8,10 +8,12 @@ use std::{
     collections::HashMap,
     io::Read as _,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use aya_log::EbpfLogger;
 use netstat_common::{
     event::ProcEvent,
     names,
@@ -22,8 +24,9 @@ use crate::{
     clock,
     conn::{
         table::ConnTable,
-        types::{Change, SockId},
+        types::{Change, Conn, Owner, Provenance, SockId},
     },
+    proc,
 };
 
 use super::{
@@ -45,11 +48,21 @@ pub struct News {
     pub undecoded: u64,
 }
 
+/// Where the sockets of before our time come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedFrom {
+    /// The kernel's iterators; /proc where the kernel has none and the log is wanted.
+    Kernel,
+    /// /proc, whatever the kernel has.
+    Proc,
+}
+
 /// A running tracer.
 pub struct Session {
     object: Object,
     ring: Ring,
-    refresh: Refresh,
+    /// `None` where the kernel cannot loop in a program (before 5.17), or /proc was asked for.
+    refresh: Option<Refresh>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -63,14 +76,19 @@ pub struct Session {
     sleeping: super::map::Mapped<u64, true>,
     seen: Counters,
     pid_of_inode: Vec<(u64, u32)>,
+    /// Reads what the programs log, where that was asked for.
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Session {
     /// Loads, attaches and seeds.
     ///
+    /// The log does with less than a table: on a kernel without iterators (before 5.9) or
+    /// `bpf_loop` (before 5.17) it is seeded from /proc.
+    ///
     /// # Errors
     /// Says what this kernel or this user lacks.
-    pub fn start(purpose: Purpose, debug: bool) -> Result<Self> {
+    pub fn start(purpose: Purpose, from: SeedFrom, debug: bool) -> Result<Self> {
         let handlers = match purpose {
             Purpose::Snapshot => Handlers::default(),
             Purpose::Table | Purpose::Log => hooks::handlers()?,
@@ -81,12 +99,22 @@ impl Session {
             .take_map(names::EVENTS)
             .context("no map EVENTS")?;
         let ring = Ring::new(ring)?;
-        let refresh = Refresh::new(&mut object)?;
-        object.load_iter("iter_tcp", "tcp")?;
-        object.load_iter("iter_fds", "task")?;
+        let readers = match from {
+            SeedFrom::Kernel => load_readers(&mut object).map(Some),
+            SeedFrom::Proc => Ok(None),
+        };
+        let refresh = match readers {
+            Err(_) if purpose == Purpose::Log => None,
+            readers => readers?,
+        };
         // SAFETY: one word, which the programs read and write as a whole.
         let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
         let hooks = hooks::attach(&mut object, purpose)?;
+        let logger = if debug {
+            Some(EbpfLogger::init(&mut object.ebpf).context("read the BPF programs' log")?)
+        } else {
+            None
+        };
         let mut session = Self {
             object,
             ring,
@@ -99,6 +127,7 @@ impl Session {
             sleeping,
             seen: Counters::default(),
             pid_of_inode: Vec::new(),
+            logger,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
@@ -111,6 +140,9 @@ impl Session {
     /// bpf(2), while healing after a loss.
     pub fn drain(&mut self, news: &mut News) -> Result<()> {
         self.take(news);
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         self.table.expire(clock::ktime(), &mut news.changes);
         let counters = self.object.counters()?;
         if counters.lost() > self.seen.lost() {
@@ -146,15 +178,37 @@ impl Session {
 
     /// Adds the sockets of our namespace that the table lacks, and completes them.
     fn seed(&mut self, news: &mut News) -> Result<()> {
+        if self.refresh.is_none() {
+            return self.seed_from_proc();
+        }
         self.iterate("iter_tcp", news)?;
         let bare = self.table.bare();
         let Self {
             object,
-            refresh,
+            refresh: Some(refresh),
             table,
             ..
-        } = self;
+        } = self
+        else {
+            return Ok(());
+        };
         refresh.read(object, &bare, |index, row| table.seed_row(bare[index], row))
+    }
+
+    /// What /proc lists and no event has told.
+    fn seed_from_proc(&mut self) -> Result<()> {
+        let seeds = proc::tcp_sockets(self.netns)?;
+        let owners = proc::owners(Path::new("/proc")).by_inode;
+        for seed in seeds {
+            let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
+            let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
+                pid,
+                comm: [0; 16],
+                provenance: Provenance::Seeded,
+            });
+            self.table.seed_proc(Conn { owner, ..seed.conn });
+        }
+        Ok(())
     }
 
     /// Makes the table right after a loss: drops what is gone, adds what is missing.
@@ -162,13 +216,16 @@ impl Session {
         self.healings += 1;
         let known = self.sockets(|_| true);
         let mut gone = Vec::new();
+        let now = clock::ktime();
         let Self {
             object,
-            refresh,
+            refresh: Some(refresh),
             table,
             ..
-        } = self;
-        let now = clock::ktime();
+        } = self
+        else {
+            return Ok(());
+        };
         refresh.read(object, &known, |index, row| {
             if row.kind == ROW_GONE {
                 gone.push(known[index]);
@@ -220,6 +277,9 @@ impl Session {
         let Self {
             object, refresh, ..
         } = self;
+        let refresh = refresh
+            .as_mut()
+            .context("the refresh program is not loaded")?;
         refresh.read(object, &sockets, |_, row| {
             if row.kind != ROW_GONE && row.netns == netns {
                 sink(row);
@@ -233,7 +293,9 @@ impl Session {
     /// bpf(2).
     pub fn holders(&mut self, news: &mut News) -> Result<HashMap<u64, Vec<u32>>> {
         self.pid_of_inode.clear();
-        self.iterate("iter_fds", news)?;
+        if self.refresh.is_some() {
+            self.iterate("iter_fds", news)?;
+        }
         let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
         self.pid_of_inode.sort_unstable();
         self.pid_of_inode.dedup();
@@ -251,8 +313,13 @@ impl Session {
     pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
         let mut found = Vec::new();
         let Self {
-            object, refresh, ..
-        } = self;
+            object,
+            refresh: Some(refresh),
+            ..
+        } = self
+        else {
+            return Ok(found);
+        };
         refresh.read(object, sockets, |index, row| {
             if row.kind != ROW_GONE && row.inode != 0 {
                 found.push((sockets[index], row.inode));
@@ -273,10 +340,13 @@ impl Session {
         let now = clock::ktime();
         let Self {
             object,
-            refresh,
+            refresh: Some(refresh),
             table,
             ..
-        } = self;
+        } = self
+        else {
+            return Ok(());
+        };
         refresh.read(object, &waiting, |index, row| {
             table.observe(waiting[index], row, now, changes);
         })
@@ -329,10 +399,18 @@ impl Session {
     }
 }
 
-impl std::os::fd::AsRawFd for Session {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.ring.as_raw_fd()
+impl std::os::fd::AsFd for Session {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.ring.as_fd()
     }
+}
+
+/// Loads what reads sockets and descriptors of before our time.
+fn load_readers(object: &mut Object) -> Result<Refresh> {
+    let refresh = Refresh::new(object)?;
+    object.load_iter("iter_tcp", "tcp")?;
+    object.load_iter("iter_fds", "task")?;
+    Ok(refresh)
 }
 
 /// Inode number of the caller's network namespace.

@@ -16,7 +16,7 @@ use crate::{
     clock,
     kernel::{
         object::Purpose,
-        session::{News, Session},
+        session::{News, SeedFrom, Session},
     },
     proc::{ProcSource, program},
     source::{InetTable, Line, OwnerAccess, Owners, SocketSource, Want},
@@ -48,7 +48,7 @@ impl LiveSource {
     /// What this kernel or this user lacks.
     pub fn start(purpose: Purpose) -> Result<Self> {
         Ok(Self {
-            session: Session::start(purpose, false)?,
+            session: Session::start(purpose, SeedFrom::Kernel, false)?,
             proc: ProcSource::default(),
             tcp: Vec::new(),
             tcp6: Vec::new(),

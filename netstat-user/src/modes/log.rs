@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _, Write},
+    os::fd::AsFd as _,
     path::Path,
     time::Duration,
 };
@@ -24,7 +25,7 @@ use crate::{
     conn::types::{Change, Kind, Owner, Provenance, SockId},
     kernel::{
         object::Purpose,
-        session::{News, Session},
+        session::{News, SeedFrom, Session},
     },
     proc,
     view::log::{Line, json, json_lost, text},
@@ -51,8 +52,7 @@ pub fn run(options: &cli::Log) -> Result<()> {
     }
     // Asked for while there is one thread: later the C library cannot tell.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
-    let debug = std::env::var_os("NETSTAT_BPF_DEBUG").is_some();
-    let session = Session::start(Purpose::Log, debug).context("log")?;
+    let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
     privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,6 +82,18 @@ pub fn run(options: &cli::Log) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// `NETSTAT_BPF_DEBUG=1` turns on the log statements inside the BPF programs, for work on a hook:
+/// they go to stderr. They cost much and are not in the loaded programs otherwise.
+fn debug_wanted() -> bool {
+    let wanted = std::env::var_os("NETSTAT_BPF_DEBUG").is_some_and(|value| value != "0");
+    if wanted {
+        env_logger::Builder::new()
+            .filter_level(log::LevelFilter::Debug)
+            .init();
+    }
+    wanted
 }
 
 /// Whether a reader has gone, which is a normal end.
@@ -124,9 +136,14 @@ impl Log {
             signal(SignalKind::interrupt()).context("listen for SIGINT")?,
             signal(SignalKind::terminate()).context("listen for SIGTERM")?,
         ];
-        let ring = std::os::fd::AsRawFd::as_raw_fd(&self.session);
-        let ring =
-            AsyncFd::with_interest(RingFd(ring), Interest::READABLE).context("poll the ring")?;
+        let ring = self
+            .session
+            .as_fd()
+            .try_clone_to_owned()
+            .context("duplicate the ring's fd")?;
+        // SAFETY: `ring` is an open descriptor that the AsyncFd owns and nobody else closes.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(|error| anyhow!("poll the ring: {error}"))?;
         loop {
             self.session.announce_sleep(true);
             if !self.session.has_more() {
@@ -344,15 +361,6 @@ impl Log {
             misses("tcp_state_2"),
             counters.get(Counter::SecondCopy),
         );
-    }
-}
-
-/// Lends the ring's descriptor to the event loop; [`Session`] owns it and outlives it.
-struct RingFd(std::os::fd::RawFd);
-
-impl std::os::fd::AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0
     }
 }
 

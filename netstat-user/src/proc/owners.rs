@@ -47,6 +47,13 @@ pub fn program(proc: &Path, pid: u32) -> std::io::Result<Box<[u8]>> {
     Ok(entry(pid.as_bytes(), &text))
 }
 
+/// The process id of a `PID/Program name`.
+#[must_use]
+pub fn pid_of(program: &[u8]) -> Option<u32> {
+    let pid = program.split(|byte| *byte == b'/').next()?;
+    std::str::from_utf8(pid).ok()?.parse().ok()
+}
+
 /// The name alone, at its full length.
 ///
 /// # Errors
