@@ -1,3 +1,55 @@
-//! `cargo xtask`: everything a developer or CI runs.
+//! `cargo xtask`: what a developer or CI runs. One file per task.
 
-fn main() {}
+mod apt;
+mod build;
+mod exec;
+mod linker;
+mod run;
+mod setup;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod toolchain;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Set up, build, run and test netstat-bpf"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing to build (and, with --tests, to test); does nothing when all is there
+    Setup(setup::Options),
+    /// Build target/release/netstat-bpf with its BPF programs inside
+    Build(build::Options),
+    /// Build, then run netstat-bpf as root with the arguments after `--`
+    Run(run::Options),
+    /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
+    Test(test::Options),
+    /// Run the scripts of tests/vm on stock Debian kernels under QEMU
+    Vm(vm::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup(options) => setup::run(&options).map(|_| ExitCode::SUCCESS),
+        Task::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
+        Task::Run(options) => run::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}

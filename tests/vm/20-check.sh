@@ -1,0 +1,2 @@
+# The hooks of this kernel: the live table must work.
+netstat-bpf check

@@ -1,0 +1,25 @@
+# A connection's life in the event log: the states of both ends.
+set -eu
+netstat-bpf log --json >/tmp/log 2>/tmp/errors &
+log=$!
+sleep 3
+if ! kill -0 $log; then
+    cat /tmp/errors
+    exit 1
+fi
+nc -l -p 7010 -e cat &
+until netstat -ant | grep -q ':7010 .*LISTEN'; do sleep 0.2; done
+(exec 3<>/dev/tcp/127.0.0.1/7010)
+sleep 2
+kill -INT $log
+wait $log || echo "log ended with $?"
+cat /tmp/errors
+failed=0
+for state in LISTEN SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT1 TIME_WAIT CLOSE_WAIT LAST_ACK; do
+    if ! grep '"port":7010' /tmp/log | grep -q "\"new\":\"$state\""; then
+        echo "no $state"
+        failed=1
+    fi
+done
+test $failed = 0 || cut -c 1-400 /tmp/log
+exit $failed

@@ -1,0 +1,305 @@
+//! What the guest holds: init, busybox, the program, the reference, the kernel tests, scripts.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{initramfs::File, kernels::Kernel, qemu::MARK};
+use crate::{
+    exec::{cargo, find, output, say, workspace},
+    toolchain::BpfToolchain,
+};
+
+/// Programs that are taken along from this machine where it has them. bash runs the scripts: it
+/// opens TCP and UDP sockets by itself, and it does not prefer busybox's own netstat as its shell
+/// would.
+const PROGRAMS: [&str; 6] = ["bash", "netstat", "ip", "ss", "strace", "unshare"];
+
+/// Modules that tests use and Debian does not build in, in the order of their dependencies.
+const MODULES: [&str; 7] = [
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "unix_diag",
+    "dummy",
+    "veth",
+];
+
+/// The first process. A script may take 5 minutes: emulation is slow, a hang is longer.
+fn init() -> String {
+    format!(
+        r#"#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/usr/local/bin:/bin HOME=/root LD_LIBRARY_PATH=/lib/guest NETSTAT_BPF=/usr/local/bin/netstat-bpf
+mkdir -p /proc /sys /dev /tmp /run /root /etc
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts pts /dev/pts
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mount -t bpf bpf /sys/fs/bpf
+mount -t tracefs tracing /sys/kernel/tracing
+mount -t cgroup2 cgroup /sys/fs/cgroup
+read up idle </proc/uptime
+echo "{MARK} up $up"
+echo root:x:0:0::/root:/bin/sh >/etc/passwd
+ip link set lo up
+for module in {modules}; do
+    [ ! -e /modules/$module.ko ] || insmod /modules/$module.ko || echo "cannot load $module"
+done
+for script in /scripts/*.sh; do
+    name=${{script##*/}}
+    echo "{MARK} begin $name on $(uname -r)"
+    timeout -k 5 300 /usr/local/bin/bash "$script" </dev/null 2>&1
+    status=$?
+    echo
+    echo "{MARK} end $name $status"
+done
+echo "{MARK} done"
+poweroff -f
+"#,
+        modules = MODULES.join(" "),
+    )
+}
+
+/// The scripts of `tests/vm` by name.
+///
+/// # Errors
+/// They cannot be read.
+pub(super) fn scripts(filter: Option<&str>) -> Result<BTreeMap<String, PathBuf>> {
+    let dir = workspace().join("tests/vm");
+    let mut scripts = BTreeMap::new();
+    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".sh") && filter.is_none_or(|part| name.contains(part)) {
+            scripts.insert(name, entry.path());
+        }
+    }
+    Ok(scripts)
+}
+
+/// Everything but the kernel's own modules.
+///
+/// # Errors
+/// A file that cannot be read, or tests that do not compile.
+pub(super) fn files(
+    toolchain: &BpfToolchain,
+    program: &Path,
+    busybox: &Path,
+    scripts: &BTreeMap<String, PathBuf>,
+) -> Result<Vec<File>> {
+    let mut guest = Guest::default();
+    guest.text("init", init());
+    guest.program("bin/busybox", busybox)?;
+    guest.program("usr/local/bin/netstat-bpf", program)?;
+    for (name, path) in scripts {
+        guest.text(&format!("scripts/{name}"), fs::read_to_string(path)?);
+    }
+    for name in PROGRAMS {
+        match find(name) {
+            Some(path) => guest.program(&format!("usr/local/bin/{name}"), &path)?,
+            None => say(&format!(
+                "the guest will have no {name}: this machine has none"
+            )),
+        }
+    }
+    for (name, path) in kernel_tests(toolchain)? {
+        guest.program(&format!("tests/{name}"), &path)?;
+    }
+    Ok(guest.files.into_values().collect())
+}
+
+/// The modules of a kernel that tests use.
+///
+/// # Errors
+/// A module that cannot be read or decompressed.
+pub(super) fn modules(kernel: &Kernel) -> Result<Vec<File>> {
+    let mut found = Vec::new();
+    let mut dirs: Vec<PathBuf> = kernel
+        .modules
+        .iter()
+        .map(|modules| modules.join("kernel"))
+        .collect();
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if let Some(name) = MODULES.iter().find(|name| {
+                file.strip_prefix(**name)
+                    .is_some_and(|rest| [".ko", ".ko.xz"].contains(&rest))
+            }) {
+                let bytes = if file.ends_with(".xz") {
+                    decompress(&path)?
+                } else {
+                    fs::read(&path)?
+                };
+                found.push(File {
+                    path: format!("modules/{name}.ko"),
+                    executable: false,
+                    bytes,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn decompress(path: &Path) -> Result<Vec<u8>> {
+    let xz = Command::new("xz")
+        .args(["--decompress", "--stdout"])
+        .arg(path)
+        .output();
+    let xz = xz.context("cannot start xz: install xz-utils")?;
+    if !xz.status.success() {
+        bail!("xz cannot decompress {}", path.display());
+    }
+    Ok(xz.stdout)
+}
+
+/// The programs of netstat-tests, by the names of their `[[test]]`s.
+fn kernel_tests(toolchain: &BpfToolchain) -> Result<Vec<(String, PathBuf)>> {
+    let mut tests = cargo();
+    toolchain.apply(&mut tests);
+    tests.args([
+        "test",
+        "--package",
+        "netstat-tests",
+        "--no-run",
+        "--message-format=json",
+    ]);
+    let built = tests
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !built.status.success() {
+        bail!("the kernel tests do not compile: see `cargo test --package netstat-tests --no-run`");
+    }
+    Ok(executables(&String::from_utf8_lossy(&built.stdout)))
+}
+
+/// The executables in cargo's messages, without the hash in their names.
+fn executables(messages: &str) -> Vec<(String, PathBuf)> {
+    messages
+        .lines()
+        .filter_map(|message| {
+            let path = message
+                .split_once("\"executable\":\"")?
+                .1
+                .split_once('"')?
+                .0;
+            let file = path.rsplit('/').next()?;
+            let name = file.rsplit_once('-').map_or(file, |(name, _hash)| name);
+            Some((name.to_owned(), path.into()))
+        })
+        .collect()
+}
+
+#[derive(Default)]
+struct Guest {
+    files: BTreeMap<String, File>,
+}
+
+impl Guest {
+    fn text(&mut self, path: &str, text: String) {
+        self.add(path, true, text.into_bytes());
+    }
+
+    /// Takes a program along, with its shared libraries.
+    fn program(&mut self, path: &str, from: &Path) -> Result<()> {
+        self.add(path, true, stripped(from)?);
+        // It prints nothing for a static program, and fails.
+        let linked = output(Command::new("ldd").arg(from)).unwrap_or_default();
+        for (name, library) in libraries(&linked) {
+            let bytes = fs::read(library).with_context(|| format!("cannot read {library}"))?;
+            // The program's own name for its loader is absolute; the rest are found by init's
+            // LD_LIBRARY_PATH.
+            let path = name
+                .strip_prefix('/')
+                .map_or_else(|| format!("lib/guest/{name}"), str::to_owned);
+            self.add(&path, true, bytes);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: &str, executable: bool, bytes: Vec<u8>) {
+        self.files.insert(
+            path.to_owned(),
+            File {
+                path: path.to_owned(),
+                executable,
+                bytes,
+            },
+        );
+    }
+}
+
+/// The program without debug information, which would be most of the initramfs.
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    let copy = workspace().join("target/vm/stripped");
+    let mut strip = Command::new("strip");
+    strip.args(["--strip-debug", "-o"]).arg(&copy).arg(program);
+    let from = if output(&mut strip).is_some() {
+        copy.as_path()
+    } else {
+        program
+    };
+    fs::read(from).with_context(|| format!("cannot read {}", program.display()))
+}
+
+/// Name and file of each library in the output of ldd.
+fn libraries(ldd: &str) -> Vec<(&str, &str)> {
+    ldd.lines()
+        .filter_map(|line| {
+            let line = line.trim().split(" (").next()?;
+            match line.split_once(" => ") {
+                Some((name, file)) => Some((name, file)),
+                None if line.starts_with('/') => Some((line, line)),
+                None => None,
+            }
+        })
+        .filter(|(_, file)| file.starts_with('/'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_from_ldd() {
+        let ldd = "\tlinux-vdso.so.1 (0x0)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x0)\n\
+                   \t/lib64/ld-linux-x86-64.so.2 (0x0)\n\tlost.so => not found\n";
+        assert_eq!(
+            libraries(ldd),
+            [
+                ("libc.so.6", "/lib/x/libc.so.6"),
+                ("/lib64/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+        assert_eq!(libraries("\tstatically linked\n"), []);
+    }
+
+    #[test]
+    fn executables_are_read_from_cargo() {
+        let messages = "{\"a\":1,\"executable\":null}\n\
+                        {\"executable\":\"/t/debug/deps/kernel-0123\",\"fresh\":true}\n";
+        assert_eq!(
+            executables(messages),
+            [(
+                "kernel".to_owned(),
+                PathBuf::from("/t/debug/deps/kernel-0123")
+            )]
+        );
+    }
+}
