@@ -1,3 +1,19 @@
-//! What the tests share: namespaces, workloads, the reference netstat.
+//! What the tests share: namespaces, processes that own sockets, ways into every TCP state, and
+//! the reference netstat. Nothing here knows how netstat-bpf works.
+//!
+//! Everything panics instead of returning errors, so that a failure keeps the line of its test.
 
+pub mod continuous;
 pub mod fixture;
+pub mod log;
+pub mod netns;
+pub mod oracle;
+pub mod packet;
+pub mod peer;
+pub mod procs;
+pub mod report;
+pub mod row;
+pub mod states;
+pub mod tun;
+pub mod wait;
+pub mod workload;

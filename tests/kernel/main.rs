@@ -1,0 +1,9 @@
+//! Tests against the running kernel and the real netstat. They need root.
+
+mod builders;
+mod log;
+mod owners;
+mod random;
+mod rescans;
+mod rights;
+mod states;

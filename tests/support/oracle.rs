@@ -1,0 +1,152 @@
+//! REAL, OURS, REAL: netstat-bpf between two runs of the netstat that it must equal.
+
+use std::{
+    env, fs,
+    iter::zip,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use crate::{
+    continuous::Continuous,
+    netns::Net,
+    report::{Judgement, judge},
+};
+
+/// The netstat of the machine.
+pub const REAL: &str = "/usr/bin/netstat";
+
+/// Two REALs that differ prove nothing, so they are taken again; only a namespace that never comes
+/// to rest takes this many.
+const ATTEMPTS: usize = 10;
+
+/// What one run said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Exit status; `None` after a signal.
+    pub status: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Where netstat-bpf is: `NETSTAT_BPF`, or the newest place that cargo may have put it.
+///
+/// # Panics
+/// When it is nowhere.
+pub fn ours_path() -> PathBuf {
+    if let Some(path) = env::var_os("NETSTAT_BPF") {
+        return path.into();
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    ["release", "debug"]
+        .map(|profile| target.join(profile).join("netstat-bpf"))
+        .into_iter()
+        .find(|path| path.is_file())
+        .expect("netstat-bpf is not built (remedy: cargo build -p netstat-user --release)")
+}
+
+/// Runs the real netstat.
+pub fn real(net: &Net, args: &[&str]) -> Output {
+    run(net.command(REAL), args)
+}
+
+/// Runs netstat-bpf once.
+pub fn ours(net: &Net, args: &[&str]) -> Output {
+    run(net.command(ours_path()), args)
+}
+
+/// netstat-bpf, run once, equals netstat: stdout as headers and a multiset of rows, stderr, status.
+/// Returns the number of rows compared.
+///
+/// # Panics
+/// With a readable difference.
+#[track_caller]
+pub fn assert_same(net: &Net, args: &[&str]) -> usize {
+    settle(&args.join(" "), || {
+        vec![[real(net, args), ours(net, args), real(net, args)]]
+    })
+}
+
+/// As [`assert_same`], run by a user without any privilege.
+#[track_caller]
+pub fn assert_same_as_user(net: &Net, uid: u32, args: &[&str]) -> usize {
+    // The build directory may be closed to other users.
+    let copy = net.dir().join("netstat-bpf");
+    fs::copy(ours_path(), &copy).expect("copy netstat-bpf to where every user can run it");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("let every user run it");
+    let as_user = |program: &Path| {
+        let mut command = net.command(program);
+        command.uid(uid).gid(uid).current_dir("/");
+        run(command, args)
+    };
+    let real = || as_user(Path::new(REAL));
+    settle(&args.join(" "), || vec![[real(), as_user(&copy), real()]])
+}
+
+/// The first round of each running `netstat-bpf -c` that begins after this call equals netstat.
+/// Returns the number of rows compared.
+///
+/// # Panics
+/// With a readable difference.
+#[track_caller]
+pub fn assert_live(net: &Net, lives: &mut [Continuous]) -> usize {
+    let reference = |live: &Continuous| {
+        let args: Vec<_> = live.args().iter().map(String::as_str).collect();
+        real(net, &args)
+    };
+    settle("-c", || {
+        let before: Vec<_> = lives.iter().map(reference).collect();
+        let now = Instant::now();
+        let rounds: Vec<_> = lives.iter_mut().map(|live| live.round_since(now)).collect();
+        let after: Vec<_> = lives.iter().map(reference).collect();
+        zip(zip(before, rounds), after)
+            .map(|((before, stdout), after)| {
+                let ours = Output {
+                    stdout,
+                    ..before.clone()
+                };
+                [before, ours, after]
+            })
+            .collect()
+    })
+}
+
+/// Takes triples of REAL, OURS, REAL until each says whether it agrees; returns the rows compared.
+#[track_caller]
+fn settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
+    for _ in 0..ATTEMPTS {
+        let mut rows = 0;
+        let mut settled = true;
+        for [before, ours, after] in take() {
+            match judge(&before, &ours, &after) {
+                Judgement::Same { rows: more } => rows += more,
+                Judgement::Unsettled => settled = false,
+                Judgement::Different(difference) => {
+                    panic!("netstat-bpf {what} differs:\n{difference}")
+                }
+            }
+        }
+        if settled {
+            return rows;
+        }
+    }
+    panic!("netstat {what} never said the same twice");
+}
+
+fn run(mut command: Command, args: &[&str]) -> Output {
+    let output = command.args(args).output().unwrap_or_else(|error| {
+        panic!(
+            "run {:?}: {error} (remedy for netstat: apt-get install net-tools)",
+            command.get_program()
+        )
+    });
+    Output {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
