@@ -31,7 +31,7 @@ const MODULES: [&str; 7] = [
     "veth",
 ];
 
-/// The first process. A script may take 5 minutes: emulation is slow, a hang is longer.
+/// The first process. A script may take 2 minutes: emulation is slow, a hang is longer.
 fn init() -> String {
     format!(
         r#"#!/bin/busybox sh
@@ -58,7 +58,7 @@ done
 for script in /scripts/*.sh; do
     name=${{script##*/}}
     echo "{MARK} begin $name on $(uname -r)"
-    timeout -k 5 300 /usr/local/bin/bash "$script" </dev/null 2>&1
+    timeout -k 5 120 /usr/local/bin/bash "$script" </dev/null 2>&1
     status=$?
     echo
     echo "{MARK} end $name $status"
