@@ -306,7 +306,7 @@ impl Session {
         Ok(holders)
     }
 
-    /// The inode of each of these sockets that has one.
+    /// The inode of each of these sockets that is listed; 0 where it has none.
     ///
     /// # Errors
     /// bpf(2).
@@ -321,7 +321,7 @@ impl Session {
             return Ok(found);
         };
         refresh.read(object, sockets, |index, row| {
-            if row.kind != ROW_GONE && row.inode != 0 {
+            if row.kind != ROW_GONE {
                 found.push((sockets[index], row.inode));
             }
         })?;
