@@ -3,7 +3,7 @@
 //! Events name a process only where it acts itself (connect, listen, close). Who accepted a
 //! connection, or was handed it, shows in the descriptor tables alone.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::Result;
 
@@ -15,7 +15,9 @@ use crate::{
 };
 
 /// A look-up may take one part in this many of the time.
-const SHARE: u64 = 50;
+const SHARE: u64 = 10;
+/// How long lines whose owner is a guess may be held back for the next look-up, nanoseconds.
+const HOLD_NS: u64 = 20_000_000;
 /// Between two looks for sockets that nobody has accepted yet, nanoseconds.
 const PENDING_EVERY_NS: u64 = 100_000_000;
 
@@ -53,10 +55,15 @@ impl Owners {
         news: &mut News,
         later: &mut News,
     ) -> Result<()> {
-        let now = clock::ktime().0;
-        if now < self.not_before_ns {
-            // The sockets stay in doubt, and the lines say how their owner is known.
-            return Ok(());
+        let mut now = clock::ktime().0;
+        let early_ns = self.not_before_ns.saturating_sub(now);
+        if early_ns > 0 {
+            if early_ns > HOLD_NS || !news.changes.iter().any(is_guess) {
+                // The sockets stay in doubt, and the lines say how their owner is known.
+                return Ok(());
+            }
+            clock::sleep(Duration::from_nanos(early_ns));
+            now = clock::ktime().0;
         }
         let mut sockets: BTreeSet<SockId> = news
             .changes
@@ -125,6 +132,15 @@ fn may_change_hands(change: &Change) -> bool {
             change.conn.state,
             TcpState::Close | TcpState::SynSent | TcpState::Listen
         )
+}
+
+/// Whether the owner is taken from the listener although it may have been accepted since.
+fn is_guess(change: &Change) -> bool {
+    let known = change
+        .conn
+        .owner
+        .is_some_and(|owner| owner.provenance != Provenance::Listener);
+    may_change_hands(change) && !known && change.conn.state != TcpState::SynRecv
 }
 
 /// netstat's name of a process: from its command line while it lives, else `comm`.
