@@ -13,7 +13,7 @@ use netstat_common::{
 };
 
 use crate::{
-    globals::{EVERY_CHANGE, SK_PROTOCOL},
+    globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{count, emit},
     read::{IPPROTO_TCP, Load as _, Typed, at, common, current_is_kthread},
 };
@@ -78,6 +78,11 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     // SAFETY: as above.
     let mut event = unsafe { common::<Typed>(KIND_STATE, sk) };
     event.oldstate = old;
+    if event.sport == 0 {
+        // At CLOSE the port is given back already, but the socket still tells which it was.
+        // SAFETY: as above.
+        event.sport = u16::from_be(unsafe { Typed::load(at(sk, INET_SPORT.load())) });
+    }
     event.newstate = new;
     if by_process(old, new) {
         event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
