@@ -5,7 +5,6 @@
 //! so a socket that closes after the iterator saw it is taken out again by its own event.
 
 use std::{
-    collections::HashMap,
     io::Read as _,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::Path,
@@ -287,22 +286,18 @@ impl Session {
         })
     }
 
-    /// Which processes have which sockets open: inode to process ids in ascending order.
+    /// Which processes have which sockets open: inode and process id, ascending.
     ///
     /// # Errors
     /// bpf(2).
-    pub fn holders(&mut self, news: &mut News) -> Result<HashMap<u64, Vec<u32>>> {
+    pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
         self.pid_of_inode.clear();
         if self.refresh.is_some() {
             self.iterate("iter_fds", news)?;
         }
-        let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
-        self.pid_of_inode.sort_unstable();
-        self.pid_of_inode.dedup();
-        for &(inode, pid) in &self.pid_of_inode {
-            holders.entry(inode).or_default().push(pid);
-        }
-        self.pid_of_inode.clear();
+        let mut holders = std::mem::take(&mut self.pid_of_inode);
+        holders.sort_unstable();
+        holders.dedup();
         Ok(holders)
     }
 

@@ -106,8 +106,8 @@ impl Owners {
         if inodes.iter().any(|(_, inode)| *inode != 0) {
             let holders = session.holders(news)?;
             for &(address, inode) in &inodes {
-                let lowest = holders.get(&inode).and_then(|pids| pids.first());
-                if let Some(pid) = lowest.filter(|_| inode != 0) {
+                let lowest = holders.get(holders.partition_point(|holder| *holder < (inode, 0)));
+                if let Some((_, pid)) = lowest.filter(|holder| inode != 0 && holder.0 == inode) {
                     session
                         .table
                         .set_owner(SockId::Kernel(address), *pid, provenance);
