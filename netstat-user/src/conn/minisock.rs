@@ -57,7 +57,7 @@ impl ConnTable {
         if event.flags & FLAG_EXPIRED != 0 {
             self.end(id, at, changes);
         } else {
-            self.to_limbo(id, at);
+            self.enter_limbo(id, at);
         }
     }
 
@@ -110,7 +110,7 @@ impl ConnTable {
         if self.entries.get(&id).is_some_and(|entry| entry.superseded) {
             self.end(id, at, changes);
         } else {
-            self.to_limbo(id, at);
+            self.enter_limbo(id, at);
         }
     }
 
@@ -177,7 +177,7 @@ impl ConnTable {
         }
     }
 
-    pub(super) fn to_limbo(&mut self, id: SockId, at: Ktime) {
+    pub(super) fn enter_limbo(&mut self, id: SockId, at: Ktime) {
         if let Some(entry) = self.entries.get_mut(&id) {
             if let Some(before) = entry.cancelled.replace(at) {
                 self.limbo.remove(&(before, id));

@@ -9,7 +9,11 @@
 
 mod full;
 mod minisock;
+#[cfg(test)]
+mod model;
 mod owner;
 mod seed;
 pub mod table;
+#[cfg(test)]
+mod table_tests;
 pub mod types;
