@@ -10,13 +10,14 @@ use netstat_common::event::{
     FLAG_EXPIRED, FLAG_HASHED, FLAG_PROCESS, KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START,
     KIND_STATE, KIND_TW_CANCEL, KIND_TW_START, SockEvent,
 };
+use netstat_common::row::{ROW_FULL, ROW_TIMEWAIT, SockRow};
 use proptest::prelude::*;
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use super::{
     model,
     table::{ConnTable, LIMBO_NS, tuple},
-    types::{Change, Conn, Endpoint, Ktime, SockId, TcpState},
+    types::{Change, Conn, Endpoint, Ktime, Provenance, SockId, TcpState},
 };
 
 impl ConnTable {
@@ -379,14 +380,100 @@ c STATE LISTEN>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
 d STATE LISTEN>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
 r REQ_CANCEL 10.0.0.1:80 > 10.0.0.9:999
 d STATE SYN_RECV>CLOSE 10.0.0.1:80 > 10.0.0.9:999
-c STATE SYN_RECV>ESTABLISHED 10.0.0.1:80 > 10.0.0.9:999",
+t TW_START TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999
+c STATE SYN_RECV>CLOSE 10.0.0.1:0 > 10.0.0.9:999",
         expect![[r#"
             CLOSE>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
             CLOSE>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
             SYN_RECV>CLOSE 10.0.0.1:80 > 10.0.0.9:999
-            SYN_RECV>ESTABLISHED 10.0.0.1:80 > 10.0.0.9:999
+            SYN_RECV>TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999
         "#]],
     );
+}
+
+/// The row that a refresh would read of the socket of an event.
+fn row(event: &SockEvent, kind: u8) -> SockRow {
+    SockRow {
+        kind,
+        state: event.newstate,
+        netns: event.netns,
+        family: event.family,
+        saddr: event.saddr,
+        daddr: event.daddr,
+        sport: event.sport,
+        dport: event.dport,
+        ..SockRow::new_zeroed()
+    }
+}
+
+#[test]
+fn healing_keeps_a_minisock_whose_start_was_lost() {
+    let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+    let start = event("t TW_START TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999", 0);
+    table.apply(&start, &mut changes);
+    let cancel = event("t TW_CANCEL TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999", 1);
+    table.apply(&cancel, &mut changes);
+    table.correct(
+        start.skaddr,
+        &row(&start, ROW_TIMEWAIT),
+        Ktime(9),
+        &mut changes,
+    );
+    table.check_invariants();
+    table.expire(Ktime(u64::MAX), &mut changes);
+    assert_eq!((changes.len(), table.listed().count()), (1, 1));
+}
+
+#[test]
+fn healing_ends_a_connection_whose_address_another_has_by_now() {
+    let (mut table, mut changes) = run("a STATE SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:6");
+    let other = event("a STATE SYN_SENT>ESTABLISHED 10.0.0.1:7 > 10.0.0.2:8", 9);
+    table.correct(
+        other.skaddr,
+        &row(&other, ROW_FULL),
+        Ktime(9000),
+        &mut changes,
+    );
+    table.check_invariants();
+    let told: Vec<_> = changes
+        .iter()
+        .map(|c| (c.conn.local.port, c.conn.state))
+        .collect();
+    assert_eq!(told, [(5, TcpState::Established), (5, TcpState::Close)]);
+    let listed: Vec<_> = table.listed().map(|conn| conn.local.port).collect();
+    assert_eq!(listed, [7]);
+    assert_eq!(table.held(), [other.skaddr]);
+}
+
+#[test]
+fn a_seed_is_completed_only_if_no_event_came_first() {
+    let mut table = ConnTable::default();
+    let seen = event("a STATE ESTABLISHED>CLOSE_WAIT 10.0.0.1:5 > 10.0.0.2:6", 1);
+    table.seed(seen.skaddr);
+    assert_eq!(table.bare(), [seen.skaddr]);
+    table.apply(&seen, &mut Vec::new());
+    assert!(table.bare().is_empty());
+    let mut old = row(&seen, ROW_FULL);
+    old.state = 1;
+    table.seed_row(seen.skaddr, &old);
+    let known = table
+        .get(SockId::Kernel(seen.skaddr))
+        .map(|conn| conn.state);
+    assert_eq!(known, Some(TcpState::CloseWait));
+}
+
+#[test]
+fn an_inherited_owner_is_in_doubt_once_established_and_again_when_it_ends() {
+    let (mut table, _) = run("l STATE CLOSE>LISTEN 10.0.0.1:80 > 0.0.0.0:0 nginx/7
+c STATE LISTEN>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
+c STATE SYN_RECV>ESTABLISHED 10.0.0.1:80 > 10.0.0.9:999");
+    let child = SockId::Kernel(u64::from(b'c'));
+    assert_eq!(table.take_doubts().into_iter().collect::<Vec<_>>(), [child]);
+    table.set_owner(child, 8, Provenance::Resolved);
+    table.check_invariants();
+    table.owner_may_have_changed(8);
+    assert_eq!(table.take_doubts().into_iter().collect::<Vec<_>>(), [child]);
+    assert!(table.owns(7) && table.owns(8) && !table.owns(9));
 }
 
 fn sock_event() -> impl Strategy<Value = SockEvent> {
@@ -514,6 +601,17 @@ proptest! {
             prop_assert_eq!(stay(&before, &after), stay(&after, &before));
             before = after;
         }
+    }
+
+    #[test]
+    fn indexes_do_not_outlive_the_sockets(log in log()) {
+        let mut table = fold(&log);
+        for skaddr in table.held() {
+            table.forget(skaddr, Ktime(u64::MAX), &mut Vec::new());
+            table.check_invariants();
+        }
+        prop_assert!(table.is_empty() && table.tuples.is_empty() && table.listeners.is_empty());
+        prop_assert!(table.limbo.is_empty() && table.owned.is_empty() && table.doubts.is_empty());
     }
 
     #[test]
