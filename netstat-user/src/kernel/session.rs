@@ -213,7 +213,7 @@ impl Session {
     /// Makes the table right after a loss: drops what is gone, adds what is missing.
     fn heal(&mut self, news: &mut News) -> Result<()> {
         self.healings += 1;
-        let known = self.sockets(|_| true);
+        let known = self.table.held();
         let mut gone = Vec::new();
         let now = clock::ktime();
         let Self {
