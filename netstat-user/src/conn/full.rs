@@ -162,6 +162,8 @@ impl ConnTable {
         } else {
             (old, None)
         };
+        // How long a socket was closed before it opens again is nobody's time in a state.
+        let since = since.filter(|_| from != TcpState::Close);
         let in_from_ns = since.map(|since| at.since(since));
         if known != new {
             entry.conn.state = new;
@@ -210,6 +212,9 @@ impl ConnTable {
 /// socket opens again, or the same opening is reported twice. Otherwise the end was lost.
 fn same_life(known: &Conn, event: &SockEvent, new: TcpState, child: bool) -> bool {
     let seen = conn_of_event(known.id, Kind::Full, event);
+    if known.netns != seen.netns {
+        return false;
+    }
     if !child && known.state == TcpState::Close {
         return true;
     }

@@ -71,13 +71,11 @@ impl ConnTable {
             provenance: Provenance::Seen,
         };
         let before = self.get(id).and_then(|conn| conn.owner);
-        // Whoever closes need not be the one whom netstat would name while others hold the socket
-        // too; it is better than no answer or a listener's.
+        self.give(id, Some(seen));
+        // Who shuts down need not be the one whom netstat names while others hold the socket too.
         let opens = matches!(new, TcpState::SynSent | TcpState::Listen);
-        let weak = before.is_none_or(|owner| owner.provenance == Provenance::Listener);
-        let same = before.is_some_and(|owner| owner.pid == seen.pid);
-        if opens || weak || same {
-            self.give(id, Some(seen));
+        if !opens && before.is_some_and(|owner| owner.pid != seen.pid) {
+            self.doubts.insert(id);
         }
     }
 

@@ -214,8 +214,7 @@ impl Session {
     fn heal(&mut self, news: &mut News) -> Result<()> {
         self.healings += 1;
         let known = self.table.held();
-        let mut gone = Vec::new();
-        let now = clock::ktime();
+        let state = |table: &ConnTable, skaddr| table.get(SockId::Kernel(skaddr)).map(|c| c.state);
         let Self {
             object,
             refresh: Some(refresh),
@@ -225,15 +224,22 @@ impl Session {
         else {
             return Ok(());
         };
+        let mut read = Vec::with_capacity(known.len());
         refresh.read(object, &known, |index, row| {
-            if row.kind == ROW_GONE {
-                gone.push(known[index]);
-            } else {
-                table.correct(known[index], row, now, &mut news.changes);
-            }
+            read.push((known[index], state(table, known[index]), *row));
         })?;
-        for skaddr in gone {
-            self.table.forget(skaddr, now, &mut news.changes);
+        // What an event in the ring tells is told by that event, and is newer than the table was.
+        self.take(news);
+        let now = clock::ktime();
+        for (skaddr, before, row) in read {
+            if state(&self.table, skaddr) != before {
+                continue;
+            }
+            if row.kind == ROW_GONE {
+                self.table.forget(skaddr, now, &mut news.changes);
+            } else {
+                self.table.correct(skaddr, &row, now, &mut news.changes);
+            }
         }
         self.seed(news)
     }
