@@ -2,6 +2,7 @@
 
 mod builders;
 mod log;
+mod losses;
 mod owners;
 mod random;
 mod rescans;

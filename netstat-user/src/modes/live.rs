@@ -42,6 +42,8 @@ pub struct LiveSource {
     holders: Vec<(u64, u32)>,
     tick_ns: u64,
     remark: Option<String>,
+    /// Healings that a remark has told of.
+    told_healings: u64,
 }
 
 impl LiveSource {
@@ -58,14 +60,16 @@ impl LiveSource {
             holders: Vec::new(),
             tick_ns: clock::tick_ns(),
             remark: None,
+            told_healings: 0,
         })
     }
 
     fn snapshot(&mut self, want: Want) -> Result<()> {
         let mut news = News::default();
-        let healings = self.session.healings;
         self.session.drain(&mut news)?;
-        if self.session.healings != healings {
+        // A loss may have been found between two rounds.
+        if self.session.healings != self.told_healings {
+            self.told_healings = self.session.healings;
             let lost = self.session.counters()?.lost();
             self.remark = Some(format!(
                 "{lost} events lost since the start; the table was checked against the kernel"

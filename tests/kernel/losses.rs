@@ -1,0 +1,104 @@
+//! A table that has lost events says so and is right again.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    thread,
+};
+
+use netstat_tests::{
+    continuous::Continuous,
+    netns::within,
+    oracle::{assert_live, ours_path},
+    wait,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// Twice what the ring holds: each connection makes about eight events of 104 bytes, the ring has
+/// 16 MiB.
+const STORM: usize = 40_000;
+
+#[test]
+fn a_stopped_reader_loses_events_and_heals() {
+    within(|net| {
+        let (server, client) = (net.actor(), net.actor());
+        let (listener, address) = server.listen("127.0.0.1:0");
+        let (old, _) = client.connect(address);
+        let accepted = server.accept(listener);
+
+        let errors = net.dir().join("stderr");
+        let mut command = net.command("/bin/sh");
+        command
+            .arg("-c")
+            .arg("exec \"$1\" -c -anpt 2>\"$2\"")
+            .arg("sh")
+            .arg(ours_path())
+            .arg(&errors);
+        let mut live = [Continuous::adopt(command, &["-anpt"])];
+        assert_live(net, &mut live);
+
+        let pid = Pid::from_raw(i32::try_from(live[0].pid()).expect("a process id"));
+        kill(pid, Signal::SIGSTOP).expect("stop netstat-bpf");
+        // Sockets that come and sockets that go while nobody reads, on both sides of the flood.
+        let early = client.connect(address).0;
+        storm();
+        client.close(old);
+        server.close(accepted);
+        let late = server.listen("127.0.0.1:0").0;
+        kill(pid, Signal::SIGCONT).expect("continue netstat-bpf");
+
+        let rows = assert_live(net, &mut live);
+        assert!(
+            rows >= 3,
+            "{rows} rows: two listeners and a connection are there"
+        );
+        wait::until("the loss is told on stderr", || {
+            let text = fs::read_to_string(&errors).expect("read stderr");
+            text.contains("events lost").then_some(())
+        });
+        assert_live(net, &mut live);
+        client.close(early);
+        server.close(late);
+        assert_live(net, &mut live);
+    });
+}
+
+/// Connections that are reset at once, so that none is left in TIME_WAIT.
+fn storm() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("own address");
+    thread::scope(|scope| {
+        let acceptor = scope.spawn(|| {
+            for _ in 0..STORM {
+                listener.accept().expect("accept");
+            }
+        });
+        for _ in 0..STORM {
+            reset(address);
+        }
+        acceptor.join().expect("the acceptor lives");
+    });
+}
+
+fn reset(address: SocketAddr) {
+    let stream = TcpStream::connect(address).expect("connect");
+    let linger = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: a valid option of an open socket.
+    let set = unsafe {
+        nix::libc::setsockopt(
+            stream.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as nix::libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "SO_LINGER");
+}
