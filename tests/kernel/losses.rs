@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
+    process::Stdio,
     thread,
 };
 
@@ -45,7 +46,7 @@ fn a_stopped_reader_loses_events_and_heals() {
         kill(pid, Signal::SIGSTOP).expect("stop netstat-bpf");
         // Sockets that come and sockets that go while nobody reads, on both sides of the flood.
         let early = client.connect(address).0;
-        storm();
+        storm(STORM);
         client.close(old);
         server.close(accepted);
         let late = server.listen("127.0.0.1:0").0;
@@ -67,17 +68,54 @@ fn a_stopped_reader_loses_events_and_heals() {
     });
 }
 
+#[test]
+fn the_second_copy_of_a_hook_is_silent_while_the_first_runs() {
+    within(|net| {
+        let lines = net.dir().join("lines");
+        let mut command = net.command(ours_path());
+        let out = fs::File::create(&lines).expect("create a file");
+        command.arg("log").stdout(out).stderr(Stdio::piped());
+        let log = command.spawn().expect("start netstat-bpf log");
+        // A line shows that all hooks are attached.
+        wait::until("a line of the log", || {
+            storm(10);
+            (fs::metadata(&lines).expect("the file is there").len() > 0).then_some(())
+        });
+        storm(500);
+        let pid = Pid::from_raw(i32::try_from(log.id()).expect("a process id"));
+        kill(pid, Signal::SIGINT).expect("interrupt netstat-bpf");
+        let output = log.wait_with_output().expect("netstat-bpf ends");
+        assert!(output.status.success(), "{:?}", output.status);
+        let summary = String::from_utf8(output.stderr).expect("text");
+        let events = number_before(&summary, " events, ");
+        let second = number_before(&summary, " events came from the second only");
+        assert!(events >= 500 * 6, "{summary}");
+        assert!(second * 20 < events, "{summary}");
+    });
+}
+
+/// The number that stands right before `words`.
+fn number_before(text: &str, words: &str) -> usize {
+    let (before, _) = text
+        .split_once(words)
+        .unwrap_or_else(|| panic!("no {words:?} in {text:?}"));
+    let number = before.rsplit(' ').next().unwrap_or_default();
+    number
+        .parse()
+        .unwrap_or_else(|error| panic!("{number:?} in {text:?}: {error}"))
+}
+
 /// Connections that are reset at once, so that none is left in TIME_WAIT.
-fn storm() {
+fn storm(connections: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("own address");
     thread::scope(|scope| {
         let acceptor = scope.spawn(|| {
-            for _ in 0..STORM {
+            for _ in 0..connections {
                 listener.accept().expect("accept");
             }
         });
-        for _ in 0..STORM {
+        for _ in 0..connections {
             reset(address);
         }
         acceptor.join().expect("the acceptor lives");
