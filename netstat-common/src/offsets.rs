@@ -25,6 +25,7 @@ macro_rules! for_each_offset {
             SKC_NODE: "sock_common", "skc_nulls_node";
             SKC_PPREV: "sock_common", "skc_nulls_node.pprev";
             NET_INUM: "net", "ns.inum";
+            INET_SPORT: "inet_sock", "inet_sport";
             SK_PROTOCOL: "sock", "sk_protocol";
             SK_SOCKET: "sock", "sk_socket";
             SK_UID: "sock", "sk_uid";

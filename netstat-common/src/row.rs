@@ -59,4 +59,3 @@ pub struct SockRow {
 }
 
 const _: () = assert!(size_of::<SockRow>() == 96);
-const _: () = assert!(size_of::<SockRow>() % 8 == 0);

@@ -13,9 +13,11 @@ use netstat_common::{
 };
 
 use crate::{
-    globals::{EVERY_CHANGE, SK_PROTOCOL},
+    globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{count, emit},
-    read::{IPPROTO_TCP, Load as _, Typed, TypedSock, at, common, current_is_kthread},
+    read::{
+        IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread,
+    },
 };
 
 const SYN_SENT: u8 = 2;
@@ -78,6 +80,12 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     // SAFETY: as above.
     let mut event = unsafe { common(KIND_STATE, sk, &TypedSock(sk)) };
     event.oldstate = old;
+    if event.sport == 0 {
+        // At CLOSE the port is given back already, but the socket still tells which it was. The
+        // verifier knows the argument as `struct sock`, which is only the head of `inet_sock`.
+        // SAFETY: probe reads check the address.
+        event.sport = u16::from_be(unsafe { Probe::load(at(sk, INET_SPORT.load())) });
+    }
     event.newstate = new;
     if by_process(old, new) {
         event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;

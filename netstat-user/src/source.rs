@@ -2,7 +2,9 @@
 //!
 //! One renderer prints from a [`SocketSource`]: /proc, the live table, an agent.
 
-use std::{collections::HashMap, fs::File, io, path::Path, time::Duration};
+use std::{fs::File, io, path::Path, rc::Rc, time::Duration};
+
+use rustc_hash::FxHashMap;
 
 use crate::view::row::{InetRow, UnixRow};
 
@@ -40,7 +42,7 @@ pub enum Line<R> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners {
     /// Socket inode to `PID/Program name`, at most 19 bytes, untrusted bytes.
-    pub by_inode: HashMap<u64, Box<[u8]>>,
+    pub by_inode: FxHashMap<u64, Rc<[u8]>>,
     /// Whether the table is complete.
     pub access: OwnerAccess,
 }

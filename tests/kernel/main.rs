@@ -6,4 +6,5 @@ mod owners;
 mod random;
 mod rescans;
 mod rights;
+mod seeds;
 mod states;

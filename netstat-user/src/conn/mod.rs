@@ -7,5 +7,13 @@
 //! from it, a timewait minisock. The table links them by their addresses at the moment of the
 //! hand-over, so that a log line reads `FIN_WAIT2 -> TIME_WAIT` and the owner lives on.
 
+mod full;
+mod minisock;
+#[cfg(test)]
+mod model;
+mod owner;
+mod seed;
 pub mod table;
+#[cfg(test)]
+mod table_tests;
 pub mod types;

@@ -93,6 +93,16 @@ pub enum SockId {
     Proc(u64),
 }
 
+impl SockId {
+    /// The kernel's address, where it is known.
+    pub fn kernel(self) -> Option<u64> {
+        match self {
+            Self::Kernel(address) => Some(address),
+            Self::Proc(_) => None,
+        }
+    }
+}
+
 /// An address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {

@@ -19,24 +19,21 @@ pub struct Hook {
     pub refused: Option<String>,
 }
 
-/// Program, tracepoint, purpose, whether only the log wants it.
+/// Program, tracepoint, purpose, whether only the log wants it; in the order of attachment.
+///
+/// What takes a socket out of the table comes before what puts it in: attaching takes
+/// milliseconds, and a socket whose begin was seen and whose end was not would stay for ever.
 const TRACEPOINTS: &[(&str, &str, &str, bool)] = &[
-    (
-        "tcp_state",
-        "inet_sock_set_state",
-        "state of full sockets",
-        false,
-    ),
-    (
-        "tcp_state_2",
-        "inet_sock_set_state",
-        "what the first copy is skipped for",
-        false,
-    ),
     (
         "tcp_destroy",
         "tcp_destroy_sock",
         "end of full sockets",
+        false,
+    ),
+    (
+        "timer_cancel",
+        "timer_cancel",
+        "TIME_WAIT and SYN_RECV end",
         false,
     ),
     (
@@ -46,14 +43,20 @@ const TRACEPOINTS: &[(&str, &str, &str, bool)] = &[
         false,
     ),
     (
-        "timer_cancel",
-        "timer_cancel",
-        "TIME_WAIT and SYN_RECV end",
+        "tcp_state_2",
+        "inet_sock_set_state",
+        "what the first copy is skipped for",
         false,
     ),
-    ("proc_fork", "task_newtask", "owners: fork", true),
-    ("proc_exec", "sched_process_exec", "owners: exec", true),
+    (
+        "tcp_state",
+        "inet_sock_set_state",
+        "state of full sockets",
+        false,
+    ),
     ("proc_exit", "sched_process_exit", "owners: exit", true),
+    ("proc_exec", "sched_process_exec", "owners: exec", true),
+    ("proc_fork", "task_newtask", "owners: fork", true),
 ];
 
 /// Attaches every hook that `purpose` wants.

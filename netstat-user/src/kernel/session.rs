@@ -5,7 +5,6 @@
 //! so a socket that closes after the iterator saw it is taken out again by its own event.
 
 use std::{
-    collections::HashMap,
     io::Read as _,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::Path,
@@ -214,9 +213,8 @@ impl Session {
     /// Makes the table right after a loss: drops what is gone, adds what is missing.
     fn heal(&mut self, news: &mut News) -> Result<()> {
         self.healings += 1;
-        let known = self.sockets(|_| true);
-        let mut gone = Vec::new();
-        let now = clock::ktime();
+        let known = self.table.held();
+        let state = |table: &ConnTable, skaddr| table.get(SockId::Kernel(skaddr)).map(|c| c.state);
         let Self {
             object,
             refresh: Some(refresh),
@@ -226,15 +224,22 @@ impl Session {
         else {
             return Ok(());
         };
+        let mut read = Vec::with_capacity(known.len());
         refresh.read(object, &known, |index, row| {
-            if row.kind == ROW_GONE {
-                gone.push(known[index]);
-            } else {
-                table.correct(known[index], row, now, &mut news.changes);
-            }
+            read.push((known[index], state(table, known[index]), *row));
         })?;
-        for skaddr in gone {
-            self.table.forget(skaddr, now, &mut news.changes);
+        // What an event in the ring tells is told by that event, and is newer than the table was.
+        self.take(news);
+        let now = clock::ktime();
+        for (skaddr, before, row) in read {
+            if state(&self.table, skaddr) != before {
+                continue;
+            }
+            if row.kind == ROW_GONE {
+                self.table.forget(skaddr, now, &mut news.changes);
+            } else {
+                self.table.correct(skaddr, &row, now, &mut news.changes);
+            }
         }
         self.seed(news)
     }
@@ -287,26 +292,22 @@ impl Session {
         })
     }
 
-    /// Which processes have which sockets open: inode to process ids in ascending order.
+    /// Which processes have which sockets open: inode and process id, ascending.
     ///
     /// # Errors
     /// bpf(2).
-    pub fn holders(&mut self, news: &mut News) -> Result<HashMap<u64, Vec<u32>>> {
+    pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
         self.pid_of_inode.clear();
         if self.refresh.is_some() {
             self.iterate("iter_fds", news)?;
         }
-        let mut holders: HashMap<u64, Vec<u32>> = HashMap::new();
-        self.pid_of_inode.sort_unstable();
-        self.pid_of_inode.dedup();
-        for &(inode, pid) in &self.pid_of_inode {
-            holders.entry(inode).or_default().push(pid);
-        }
-        self.pid_of_inode.clear();
+        let mut holders = std::mem::take(&mut self.pid_of_inode);
+        holders.sort_unstable();
+        holders.dedup();
         Ok(holders)
     }
 
-    /// The inode of each of these sockets that has one.
+    /// The inode of each of these sockets that is listed; 0 where it has none.
     ///
     /// # Errors
     /// bpf(2).
@@ -321,7 +322,7 @@ impl Session {
             return Ok(found);
         };
         refresh.read(object, sockets, |index, row| {
-            if row.kind != ROW_GONE && row.inode != 0 {
+            if row.kind != ROW_GONE {
                 found.push((sockets[index], row.inode));
             }
         })?;

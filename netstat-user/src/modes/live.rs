@@ -1,16 +1,18 @@
 //! [`SocketSource`] over the live table; what the table does not carry comes from /proc.
 
 use std::{
-    collections::HashMap,
+    collections::hash_map::Entry,
     fs::{self, File},
     io,
     net::IpAddr,
     path::Path,
+    rc::Rc,
     time::Duration,
 };
 
 use anyhow::Result;
 use netstat_common::row::SockRow;
+use rustc_hash::FxHashMap;
 
 use crate::{
     clock,
@@ -36,7 +38,8 @@ pub struct LiveSource {
     proc: ProcSource,
     tcp: Vec<InetRow>,
     tcp6: Vec<InetRow>,
-    holders: HashMap<u64, Vec<u32>>,
+    /// Inode and process id, ascending.
+    holders: Vec<(u64, u32)>,
     tick_ns: u64,
     remark: Option<String>,
 }
@@ -52,7 +55,7 @@ impl LiveSource {
             proc: ProcSource::default(),
             tcp: Vec::new(),
             tcp6: Vec::new(),
-            holders: HashMap::new(),
+            holders: Vec::new(),
             tick_ns: clock::tick_ns(),
             remark: None,
         })
@@ -111,18 +114,19 @@ impl SocketSource for LiveSource {
     }
 
     fn owners(&mut self) -> Owners {
-        let mut programs: HashMap<u32, Option<Box<[u8]>>> = HashMap::new();
-        let mut by_inode = HashMap::with_capacity(self.holders.len());
-        for (inode, pids) in &self.holders {
+        let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
+        let mut by_inode = FxHashMap::default();
+        by_inode.reserve(self.holders.len());
+        for (inode, pid) in &self.holders {
             // Ascending: the lowest whose command line can be read, as netstat finds it.
-            let owner = pids.iter().find_map(|pid| {
-                let known = programs.entry(*pid);
-                known
-                    .or_insert_with(|| program(Path::new("/proc"), *pid).ok())
-                    .clone()
-            });
+            let Entry::Vacant(free) = by_inode.entry(*inode) else {
+                continue;
+            };
+            let known = programs.entry(*pid);
+            let owner =
+                known.or_insert_with(|| program(Path::new("/proc"), *pid).ok().map(Rc::from));
             if let Some(owner) = owner {
-                by_inode.insert(*inode, owner);
+                free.insert(Rc::clone(owner));
             }
         }
         Owners {

@@ -1,13 +1,15 @@
 //! Who holds which socket: /proc/PID/fd and /proc/PID/cmdline.
 
 use std::{
-    collections::HashMap,
     ffi::{CStr, OsStr},
     fs::{self, File},
     io::{ErrorKind, Read as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::Path,
+    rc::Rc,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::source::{OwnerAccess, Owners};
 
@@ -81,7 +83,7 @@ pub fn context(proc: &Path, pid: u32) -> Option<Box<[u8]>> {
 /// # Errors
 /// The error of opening the descriptor table. A process that ends meanwhile gives what was read.
 fn add_process(
-    by_inode: &mut HashMap<u64, Box<[u8]>>,
+    by_inode: &mut FxHashMap<u64, Rc<[u8]>>,
     proc: &Path,
     pid: &OsStr,
 ) -> std::io::Result<()> {
@@ -91,7 +93,7 @@ fn add_process(
     let mut path = table.into_os_string().into_vec();
     path.push(b'/');
     let directory = path.len();
-    let mut name: Option<Box<[u8]>> = None;
+    let mut name: Option<Rc<[u8]>> = None;
     for descriptor in descriptors.flatten() {
         path.truncate(directory);
         path.extend_from_slice(descriptor.file_name().as_bytes());
@@ -106,7 +108,7 @@ fn add_process(
         let name = match &name {
             Some(name) => name,
             None => match command_line(&process) {
-                Ok(text) => name.insert(entry(pid.as_bytes(), &text)),
+                Ok(text) => name.insert(entry(pid.as_bytes(), &text).into()),
                 Err(_) => continue,
             },
         };
@@ -256,7 +258,10 @@ mod tests {
         let owners = owners(proc.path());
         assert_eq!(owners.access, OwnerAccess::Full);
         let expected: Box<[u8]> = b"20/b".as_slice().into();
-        assert_eq!(owners.by_inode, HashMap::from([(4242, expected)]));
+        assert_eq!(
+            owners.by_inode,
+            FxHashMap::from_iter([(4242, expected.into())])
+        );
     }
 
     #[test]

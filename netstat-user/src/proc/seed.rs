@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use procfs::net::TcpNetEntry;
+use procfs::{
+    FromReadSI as _, current_system_info,
+    net::{TcpNetEntries, TcpNetEntry},
+};
 
 use crate::conn::types::{Conn, Endpoint, Kind, SockId, TcpState};
 
@@ -24,9 +27,12 @@ pub struct Seed {
 /// # Errors
 /// /proc/net/tcp is missing or damaged. A kernel without IPv6 has no tcp6, which is no error.
 pub fn tcp_sockets(netns: u32) -> Result<Vec<Seed>> {
-    let v4 = procfs::net::tcp().context("read /proc/net/tcp")?;
-    let v6 = match procfs::net::tcp6() {
-        Ok(rows) => rows,
+    let system = current_system_info();
+    // /proc/net is the main thread's; a namespace is a thread's.
+    let read = |name| TcpNetEntries::from_file(format!("/proc/thread-self/net/{name}"), system);
+    let v4 = read("tcp").context("read /proc/net/tcp")?.0;
+    let v6 = match read("tcp6") {
+        Ok(rows) => rows.0,
         Err(procfs::ProcError::NotFound(_)) => Vec::new(),
         Err(error) => return Err(error).context("read /proc/net/tcp6"),
     };

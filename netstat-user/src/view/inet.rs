@@ -243,7 +243,10 @@ mod tests {
 
     fn check(table: InetTable, options: &Options, expected: Expect) {
         let owners = Owners {
-            by_inode: HashMap::from([(4242, b"7/a\x1b[2J\nb".as_slice().into())]),
+            by_inode: rustc_hash::FxHashMap::from_iter([(
+                4242,
+                b"7/a\x1b[2J\nb".as_slice().into(),
+            )]),
             ..Owners::default()
         };
         let contexts = Contexts::new();

@@ -132,7 +132,10 @@ mod tests {
             },
         ];
         let owners = Owners {
-            by_inode: [(642_860, b"504/python3".as_slice().into())].into(),
+            by_inode: rustc_hash::FxHashMap::from_iter([(
+                642_860,
+                b"504/python3".as_slice().into(),
+            )]),
             ..Owners::default()
         };
         let contexts = Contexts::new();

@@ -1,10 +1,11 @@
 //! `netstat-bpf log`: every change of state as it happens.
 
+mod owners;
+
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _, Write},
     os::fd::AsFd as _,
-    path::Path,
     time::Duration,
 };
 
@@ -22,14 +23,15 @@ use tokio::{
 
 use crate::{
     cli, clock,
-    conn::types::{Change, Kind, Owner, Provenance, SockId},
+    conn::types::{Change, Owner},
     kernel::{
         object::Purpose,
         session::{News, SeedFrom, Session},
     },
-    proc,
     view::log::{Line, json, json_lost, text},
 };
+
+use self::owners::Owners;
 
 use super::privilege;
 
@@ -37,8 +39,6 @@ use super::privilege;
 const BATCH: Duration = Duration::from_millis(5);
 /// How long the log sleeps at most; the programs wake it earlier.
 const IDLE: Duration = Duration::from_millis(200);
-/// Between two looks at the descriptor tables for owners that nobody saw.
-const RESOLVE_EVERY_NS: u64 = 100_000_000;
 /// Between two looks at the minisocks that may leave FIN_WAIT2 without an event.
 const LOOK_EVERY_NS: u64 = 100_000_000;
 
@@ -67,12 +67,13 @@ pub fn run(options: &cli::Log) -> Result<()> {
         lines: 0,
         undecoded: 0,
         healings: 0,
-        resolved_at: 0,
+        owners: Owners::default(),
+        later: News::default(),
         looked_at: 0,
         batch: Vec::new(),
         terminal: io::stdout().is_terminal(),
     };
-    log.seed_owners()?;
+    log.owners.seed(&mut log.session, &mut log.later)?;
     let ended = runtime.block_on(log.run());
     match ended {
         Err(error) if is_broken_pipe(&error) => Ok(()),
@@ -124,7 +125,9 @@ struct Log {
     lines: u64,
     undecoded: u64,
     healings: u64,
-    resolved_at: u64,
+    owners: Owners,
+    /// What came in while owners were looked up.
+    later: News,
     looked_at: u64,
     batch: Vec<u8>,
     terminal: bool,
@@ -171,22 +174,23 @@ impl Log {
     }
 
     fn turn(&mut self) -> Result<()> {
-        let mut news = News::default();
+        let mut news = std::mem::take(&mut self.later);
         self.session.drain(&mut news)?;
-        self.undecoded += news.undecoded;
-        for event in &news.processes {
-            self.process(event);
-        }
         let now = clock::ktime().0;
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY_NS {
             self.looked_at = now;
             self.session.look_at_half_closed(&mut news.changes)?;
         }
+        for event in &news.processes {
+            self.process(event);
+        }
+        self.undecoded += news.undecoded;
+        self.owners
+            .correct(&mut self.session, &mut news, &mut self.later)?;
         // Ends of minisocks are told a little later than they happen.
         news.changes.sort_by_key(|change| change.at);
         self.print(&news.changes)?;
-        self.report_loss()?;
-        self.resolve_owners()
+        self.report_loss()
     }
 
     fn process(&mut self, event: &ProcEvent) {
@@ -246,7 +250,6 @@ impl Log {
         Ok(())
     }
 
-    /// netstat's name of a process: from its command line while it lives, else `comm`.
     fn program(&mut self, owner: Option<Owner>) -> Vec<u8> {
         let Some(owner) = owner else {
             return Vec::new();
@@ -254,15 +257,7 @@ impl Log {
         if let Some(known) = self.programs.get(&owner.pid) {
             return known.clone();
         }
-        let read = || proc::program_name(Path::new("/proc"), owner.pid).ok();
-        let name = self
-            .names_are_global
-            .then(read)
-            .flatten()
-            .unwrap_or_else(|| {
-                let end = owner.comm.iter().position(|byte| *byte == 0);
-                owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
-            });
+        let name = owners::program(owner, self.names_are_global);
         // Bounded: forgotten as a whole rather than grown without end.
         if self.programs.len() > 1 << 16 {
             self.programs.clear();
@@ -288,59 +283,6 @@ impl Log {
              the table was checked against the kernel"
         );
         Ok(())
-    }
-
-    fn seed_owners(&mut self) -> Result<()> {
-        let table = &self.session.table;
-        let full: Vec<SockId> = table
-            .listed()
-            .filter(|conn| conn.kind == Kind::Full)
-            .map(|conn| conn.id)
-            .collect();
-        self.look_up(&full, Provenance::Seeded)
-    }
-
-    /// Looks up owners that no event told: accepted sockets, and those whose owner has gone.
-    fn resolve_owners(&mut self) -> Result<()> {
-        let now = clock::ktime().0;
-        if now.saturating_sub(self.resolved_at) < RESOLVE_EVERY_NS {
-            return Ok(());
-        }
-        let doubts = self.session.table.take_doubts();
-        if doubts.is_empty() {
-            return Ok(());
-        }
-        self.resolved_at = now;
-        let doubts: Vec<SockId> = doubts.into_iter().collect();
-        self.look_up(&doubts, Provenance::Resolved)
-    }
-
-    fn look_up(&mut self, sockets: &[SockId], provenance: Provenance) -> Result<()> {
-        let addresses: Vec<u64> = sockets
-            .iter()
-            .filter_map(|id| match id {
-                SockId::Kernel(address) => Some(*address),
-                SockId::Proc(_) => None,
-            })
-            .collect();
-        let inodes = self.session.inodes(&addresses)?;
-        if inodes.is_empty() {
-            return Ok(());
-        }
-        let mut news = News::default();
-        let holders = self.session.holders(&mut news)?;
-        for (address, inode) in inodes {
-            if let Some(pid) = holders.get(&inode).and_then(|pids| pids.first()) {
-                self.session
-                    .table
-                    .set_owner(SockId::Kernel(address), *pid, provenance);
-            }
-        }
-        for event in &news.processes {
-            self.process(event);
-        }
-        self.undecoded += news.undecoded;
-        self.print(&news.changes)
     }
 
     fn summary(&self) {

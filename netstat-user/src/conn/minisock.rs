@@ -1,0 +1,188 @@
+//! Timewait and request minisocks: they live as long as their timer is pending.
+
+use netstat_common::event::{FLAG_EXPIRED, SockEvent};
+
+use super::{
+    table::{ConnTable, Entry, conn_of_event, tuple},
+    types::{Change, Kind, Ktime, Owner, Provenance, SockId, TcpState},
+};
+
+impl ConnTable {
+    pub(super) fn timewait_started(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(event.skaddr);
+        let at = Ktime(event.ktime_ns);
+        let substate = TcpState::from_kernel(event.newstate);
+        if self.revive(id, Kind::TimeWait, event) {
+            self.move_to(id, substate, at, changes);
+            return;
+        }
+        self.end(id, at, changes);
+        let mut conn = conn_of_event(id, Kind::TimeWait, event);
+        conn.state = substate;
+        conn.since = Some(at);
+        let before = self.tuples.get(&tuple(&conn)).copied();
+        let mut from = None;
+        let mut in_from_ns = None;
+        if let Some(carried) = before.and_then(|before| self.supersede(before)) {
+            conn.owner = carried.owner;
+            from = Some(carried.state);
+            in_from_ns = carried.since.map(|since| at.since(since));
+            if carried.state == substate {
+                conn.since = carried.since;
+            }
+        }
+        self.insert(Entry::new(conn));
+        if from != Some(substate) {
+            changes.push(Change {
+                at,
+                conn,
+                from,
+                in_from_ns,
+            });
+        }
+    }
+
+    pub(super) fn timewait_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(event.skaddr);
+        let at = Ktime(event.ktime_ns);
+        if self
+            .entries
+            .get(&id)
+            .is_none_or(|entry| entry.conn.kind != Kind::TimeWait)
+        {
+            self.meet_minisock(id, Kind::TimeWait, event, changes);
+        }
+        // The FIN of the peer may have come without a timer event (same bucket of the wheel).
+        self.move_to(id, TcpState::from_kernel(event.newstate), at, changes);
+        if event.flags & FLAG_EXPIRED != 0 {
+            self.end(id, at, changes);
+        } else {
+            self.enter_limbo(id, at);
+        }
+    }
+
+    pub(super) fn request_started(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(event.skaddr);
+        let at = Ktime(event.ktime_ns);
+        if self.revive(id, Kind::Request, event) {
+            return;
+        }
+        self.end(id, at, changes);
+        let mut conn = conn_of_event(id, Kind::Request, event);
+        conn.state = TcpState::SynRecv;
+        conn.since = Some(at);
+        // A SYN that reuses a timewait minisock: its end is certain now, and told first.
+        let before = self.tuples.get(&tuple(&conn)).copied();
+        let ended = before.and_then(|before| Some((before, self.entries.get(&before)?.cancelled?)));
+        if let Some((before, cancelled)) = ended {
+            self.end(before, cancelled, changes);
+        }
+        let listener = self.entries.get(&SockId::Kernel(event.listener));
+        let owner = listener
+            .map(|entry| entry.conn)
+            .and_then(|listener| listener.owner);
+        conn.owner = match owner {
+            Some(owner) => Some(Owner {
+                provenance: Provenance::Listener,
+                ..owner
+            }),
+            None => self.listener_owner(&conn),
+        };
+        self.insert(Entry::new(conn));
+        changes.push(Change {
+            at,
+            conn,
+            from: Some(TcpState::Close),
+            in_from_ns: None,
+        });
+    }
+
+    pub(super) fn request_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(event.skaddr);
+        let at = Ktime(event.ktime_ns);
+        if self
+            .entries
+            .get(&id)
+            .is_none_or(|entry| entry.conn.kind != Kind::Request)
+        {
+            self.meet_minisock(id, Kind::Request, event, changes);
+        }
+        if self.entries.get(&id).is_some_and(|entry| entry.superseded) {
+            self.end(id, at, changes);
+        } else {
+            self.enter_limbo(id, at);
+        }
+    }
+
+    /// A minisock that the table does not have loses its timer: it is of before our time.
+    pub(super) fn meet_minisock(
+        &mut self,
+        id: SockId,
+        kind: Kind,
+        event: &SockEvent,
+        changes: &mut Vec<Change>,
+    ) {
+        self.end(id, Ktime(event.ktime_ns), changes);
+        let mut conn = conn_of_event(id, kind, event);
+        conn.state = match kind {
+            Kind::Request => TcpState::SynRecv,
+            Kind::Full | Kind::TimeWait => TcpState::from_kernel(event.newstate),
+        };
+        let known = self.tuples.get(&tuple(&conn)).copied();
+        let mut superseded = false;
+        match known {
+            Some(known @ SockId::Proc(_)) => {
+                if let Some(entry) = self.remove(known) {
+                    conn.owner = entry.conn.owner;
+                    conn.since = entry.conn.since;
+                }
+            }
+            // A child carries the connection on already.
+            Some(SockId::Kernel(_)) => superseded = true,
+            None => {}
+        }
+        self.insert(Entry {
+            conn,
+            superseded,
+            cancelled: None,
+            unannounced: false,
+            bare: false,
+            slot: 0,
+        });
+    }
+
+    /// Takes a known minisock of `kind` out of limbo. `false` if there is none.
+    pub(super) fn revive(&mut self, id: SockId, kind: Kind, event: &SockEvent) -> bool {
+        let same = conn_of_event(id, kind, event);
+        let Some(entry) = self.entries.get(&id) else {
+            return false;
+        };
+        if entry.bare {
+            // A seed that no refresh has completed: the event says what it is.
+            self.remove(id);
+            return false;
+        }
+        // The same address with other endpoints is another minisock.
+        if entry.conn.kind != kind || tuple(&entry.conn) != tuple(&same) {
+            return false;
+        }
+        self.leave_limbo(id);
+        true
+    }
+
+    pub(super) fn leave_limbo(&mut self, id: SockId) {
+        let cancelled = self.entries.get_mut(&id).and_then(|e| e.cancelled.take());
+        if let Some(at) = cancelled {
+            self.limbo.remove(&(at, id));
+        }
+    }
+
+    pub(super) fn enter_limbo(&mut self, id: SockId, at: Ktime) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if let Some(before) = entry.cancelled.replace(at) {
+                self.limbo.remove(&(before, id));
+            }
+            self.limbo.insert((at, id));
+        }
+    }
+}

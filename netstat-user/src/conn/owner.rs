@@ -1,0 +1,110 @@
+//! Who owns a socket, and when that should be looked up again.
+
+use std::collections::BTreeSet;
+
+use netstat_common::event::{FLAG_KTHREAD, FLAG_PROCESS, SockEvent};
+
+use super::{
+    table::ConnTable,
+    types::{Conn, Kind, Owner, Provenance, SockId, TcpState},
+};
+
+impl ConnTable {
+    /// Sets an owner that was looked up.
+    pub fn set_owner(&mut self, id: SockId, pid: u32, provenance: Provenance) {
+        self.doubts.remove(&id);
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
+        // What was seen is kept if it is the same process: it has the name too.
+        let before = entry.conn.owner;
+        if before.is_some_and(|owner| owner.pid == pid && owner.provenance == Provenance::Seen) {
+            return;
+        }
+        self.give(
+            id,
+            Some(Owner {
+                pid,
+                comm: [0; 16],
+                provenance,
+            }),
+        );
+    }
+
+    /// Replaces the owner of a socket; the counts follow.
+    pub(super) fn give(&mut self, id: SockId, owner: Option<Owner>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            let before = std::mem::replace(&mut entry.conn.owner, owner);
+            self.own(before, -1);
+            self.own(owner, 1);
+        }
+    }
+
+    /// A process ended, or replaced its program: who owns its sockets is in doubt.
+    pub fn owner_may_have_changed(&mut self, pid: u32) {
+        if !self.owned.contains_key(&pid) {
+            return;
+        }
+        let held = self.entries.values().filter(|entry| {
+            entry.conn.kind == Kind::Full && entry.conn.owner.is_some_and(|owner| owner.pid == pid)
+        });
+        self.doubts.extend(held.map(|entry| entry.conn.id));
+    }
+
+    /// Whether a process owns a socket as far as known.
+    pub fn owns(&self, pid: u32) -> bool {
+        self.owned.contains_key(&pid)
+    }
+
+    /// Sockets whose owner should be looked up; the list is cleared.
+    pub fn take_doubts(&mut self) -> BTreeSet<SockId> {
+        std::mem::take(&mut self.doubts)
+    }
+
+    pub(super) fn learn_owner(&mut self, event: &SockEvent, id: SockId, new: TcpState) {
+        if event.flags & FLAG_PROCESS == 0 || event.flags & FLAG_KTHREAD != 0 {
+            return;
+        }
+        let seen = Owner {
+            pid: event.tgid,
+            comm: event.comm,
+            provenance: Provenance::Seen,
+        };
+        let before = self.get(id).and_then(|conn| conn.owner);
+        self.give(id, Some(seen));
+        // Who shuts down need not be the one whom netstat names while others hold the socket too.
+        let opens = matches!(new, TcpState::SynSent | TcpState::Listen);
+        if !opens && before.is_some_and(|owner| owner.pid != seen.pid) {
+            self.doubts.insert(id);
+        }
+    }
+
+    pub(super) fn listener_owner(&self, conn: &Conn) -> Option<Owner> {
+        let same_port = self.listeners.get(&(conn.netns, conn.local.port))?;
+        let listeners = same_port.iter().filter_map(|id| self.get(*id));
+        let best = listeners
+            .filter(|listener| listener.local.addr == conn.local.addr || listener.local.is_any())
+            .max_by_key(|listener| {
+                // A child has the family of its listener.
+                (
+                    listener.local.addr == conn.local.addr,
+                    listener.family == conn.family,
+                )
+            })?;
+        best.owner.map(|owner| Owner {
+            provenance: Provenance::Listener,
+            ..owner
+        })
+    }
+
+    pub(super) fn own(&mut self, owner: Option<Owner>, by: i32) {
+        let Some(Owner { pid, .. }) = owner else {
+            return;
+        };
+        let count = self.owned.entry(pid).or_default();
+        *count = count.saturating_add_signed(by);
+        if *count == 0 {
+            self.owned.remove(&pid);
+        }
+    }
+}

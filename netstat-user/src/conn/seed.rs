@@ -1,0 +1,162 @@
+//! What is known from looking instead of from events: the start, and healing after a loss.
+
+use netstat_common::row::{ROW_GONE, ROW_TIMEWAIT, SockRow};
+
+use super::{
+    table::{ConnTable, Entry, conn_of_row, tuple},
+    types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
+};
+
+impl ConnTable {
+    /// Notes a socket that an iterator found. [`ConnTable::seed_row`] completes it.
+    pub fn seed(&mut self, skaddr: u64) {
+        let id = SockId::Kernel(skaddr);
+        if self.entries.contains_key(&id) {
+            return;
+        }
+        self.insert(Entry {
+            conn: Conn {
+                id,
+                kind: Kind::Full,
+                netns: 0,
+                family: 0,
+                local: Endpoint::NONE,
+                remote: Endpoint::NONE,
+                state: TcpState::Unknown(0),
+                since: None,
+                owner: None,
+            },
+            superseded: false,
+            cancelled: None,
+            unannounced: false,
+            bare: true,
+            slot: 0,
+        });
+    }
+
+    /// Sockets that were seeded and not completed.
+    pub fn bare(&self) -> Vec<u64> {
+        let bare = self
+            .order
+            .iter()
+            .flatten()
+            .filter(|id| self.entries.get(id).is_some_and(|entry| entry.bare));
+        bare.filter_map(|id| match id {
+            SockId::Kernel(skaddr) => Some(*skaddr),
+            SockId::Proc(_) => None,
+        })
+        .collect()
+    }
+
+    /// Completes a seeded socket with what a refresh read of it.
+    pub fn seed_row(&mut self, skaddr: u64, row: &SockRow) {
+        let id = SockId::Kernel(skaddr);
+        if !self.entries.get(&id).is_some_and(|entry| entry.bare) {
+            return;
+        }
+        self.remove(id);
+        if row.kind == ROW_GONE {
+            return;
+        }
+        self.insert(Entry::new(conn_of_row(id, row)));
+    }
+
+    /// Sets a socket right after events were lost, from what a refresh reads of it.
+    pub fn correct(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(skaddr);
+        let Some(known) = self.get(id).copied() else {
+            return;
+        };
+        let seen = conn_of_row(id, row);
+        let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
+        let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
+        let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
+        if bare || moved || known.kind != seen.kind || known.netns != seen.netns {
+            // The address names another object by now.
+            self.forget(skaddr, at, changes);
+            self.seed(skaddr);
+            self.seed_row(skaddr, row);
+            return;
+        }
+        self.unindex(id);
+        self.set_conn(id, |conn| {
+            conn.local = seen.local;
+            conn.remote = seen.remote;
+            conn.family = seen.family;
+            if conn.state != seen.state {
+                conn.state = seen.state;
+                conn.since = None;
+            }
+        });
+        if seen.kind == Kind::TimeWait && seen.state == TcpState::FinWait2 {
+            self.half_closed.insert(id);
+        } else {
+            self.half_closed.remove(&id);
+        }
+        // It lives: the event that started its timer again is among the lost ones.
+        self.leave_limbo(id);
+        self.index(id);
+        let told = self
+            .entries
+            .get(&id)
+            .is_some_and(|entry| !entry.superseded && !entry.bare);
+        if told && known.state != seen.state {
+            let conn = Conn {
+                owner: known.owner,
+                since: None,
+                ..seen
+            };
+            changes.push(Change {
+                at,
+                conn,
+                from: Some(known.state),
+                in_from_ns: None,
+            });
+        }
+    }
+
+    /// Minisocks in FIN_WAIT2. A FIN that comes within the same bucket of the timer wheel makes
+    /// them TIME_WAIT without an event: whoever wants to know must look.
+    pub fn half_closed(&self) -> Vec<u64> {
+        let kernel = self.half_closed.iter().filter_map(|id| match id {
+            SockId::Kernel(skaddr) => Some(*skaddr),
+            SockId::Proc(_) => None,
+        });
+        kernel.collect()
+    }
+
+    /// Takes in the state of a minisock that was looked at.
+    pub fn observe(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(skaddr);
+        let known = self.get(id).map(|conn| (conn.kind, tuple(conn)));
+        let seen = conn_of_row(id, row);
+        if row.kind == ROW_TIMEWAIT && known == Some((Kind::TimeWait, tuple(&seen))) {
+            self.move_to(id, seen.state, at, changes);
+        }
+    }
+
+    /// Takes out a socket whose end was lost.
+    pub fn forget(&mut self, skaddr: u64, at: Ktime, changes: &mut Vec<Change>) {
+        let told = changes.len();
+        self.end(SockId::Kernel(skaddr), at, changes);
+        for change in &mut changes[told..] {
+            change.in_from_ns = None;
+        }
+    }
+
+    /// Adds a socket that is known from /proc only. An event about the same endpoints takes it over.
+    pub fn seed_proc(&mut self, conn: Conn) {
+        let taken = match conn.state {
+            TcpState::Listen => self
+                .listeners
+                .get(&(conn.netns, conn.local.port))
+                .into_iter()
+                .flatten()
+                .any(|id| self.get(*id).is_some_and(|held| held.local == conn.local)),
+            _ => conn.remote.port != 0 && self.tuples.contains_key(&tuple(&conn)),
+        };
+        if !taken && !self.entries.contains_key(&conn.id) {
+            self.insert(Entry::new(conn));
+        }
+    }
+}
