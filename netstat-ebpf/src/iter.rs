@@ -183,7 +183,8 @@ unsafe fn pid_here(task: *const u8, pid: u32) -> u32 {
         if level == 0 {
             return pid;
         }
-        let its_pid = Typed::load::<u64>(at(task, TASK_THREAD_PID.load())) as *const u8;
+        // Not a typed load: 6.1 refuses to add what was read at run time to a typed pointer.
+        let its_pid = Probe::load::<u64>(at(task, TASK_THREAD_PID.load())) as *const u8;
         let upid = at(
             its_pid,
             PID_NUMBERS.load() + u64::from(level) * UPID_SIZE.load(),

@@ -1,6 +1,8 @@
 //! Reading `struct sock_common`, by typed loads or by probe reads.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns, generated};
 use netstat_common::event::SockEvent;
 
 use crate::globals::*;
@@ -34,13 +36,78 @@ impl Load for Typed {
 }
 
 /// `bpf_probe_read_kernel`: for addresses that come from arithmetic or from user space.
+///
+/// The helper zeroes what it cannot read, so its result is not looked at: a branch for each read
+/// doubles what the verifier has to walk, and 6.1 gives up after a million steps.
 pub struct Probe;
 
 impl Load for Probe {
     #[inline(always)]
     unsafe fn load<T: Copy + Default>(addr: *const u8) -> T {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_kernel(addr.cast::<T>()) }.unwrap_or_default()
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper checks the address, and writes the whole value in any case.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+                addr.cast(),
+            );
+            value.assume_init()
+        }
+    }
+}
+
+/// Where the fields of one `struct sock_common` come from.
+pub trait Fields {
+    /// Reads the field at an offset.
+    ///
+    /// # Safety
+    /// `T` is the field's type, and the offset lies within `struct sock_common`.
+    unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T;
+}
+
+/// A socket whose type the verifier knows.
+pub struct TypedSock(pub *const u8);
+
+impl Fields for TypedSock {
+    #[inline(always)]
+    unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T {
+        // SAFETY: the caller's.
+        unsafe { Typed::load(at(self.0, offset)) }
+    }
+}
+
+/// Bytes of `struct sock_common` that are read in one go; it has 136 on 64-bit kernels, and
+/// reading past a shorter one is harmless.
+const COMMON: usize = 136;
+
+/// A copy of `struct sock_common`, read at once: all fields for the price of one probe read.
+pub struct CopiedSock([u64; COMMON / 8]);
+
+impl CopiedSock {
+    /// Copies it; zeros if it cannot be read.
+    ///
+    /// # Safety
+    /// None beyond [`Probe`]'s: the helper checks the address.
+    #[inline(always)]
+    pub unsafe fn read(sk: *const u8) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { Probe::load(sk) })
+    }
+}
+
+impl Fields for CopiedSock {
+    #[inline(always)]
+    unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T {
+        // SAFETY: offsets come from BTF and lie within `struct sock_common`; the verifier, which
+        // knows them as constants, rejects the program otherwise.
+        unsafe {
+            (&raw const self.0)
+                .cast::<u8>()
+                .add(offset as usize)
+                .cast::<T>()
+                .read()
+        }
     }
 }
 
@@ -53,24 +120,24 @@ pub fn at(base: *const u8, offset: u64) -> *const u8 {
 /// An event with the fields that every `struct sock_common` has.
 ///
 /// # Safety
-/// `sk` must suit `L`.
+/// `fields` are those of `sk`.
 #[inline(always)]
-pub unsafe fn common<L: Load>(kind: u32, sk: *const u8) -> SockEvent {
+pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEvent {
     // SAFETY: the caller's.
     unsafe {
-        let family: u16 = L::load(at(sk, SKC_FAMILY.load()));
+        let family: u16 = fields.get(SKC_FAMILY.load());
         let (saddr, daddr) = if family == AF_INET6 {
             (
-                addr6::<L>(at(sk, SKC_V6_RCV_SADDR.load())),
-                addr6::<L>(at(sk, SKC_V6_DADDR.load())),
+                addr6(fields, SKC_V6_RCV_SADDR.load()),
+                addr6(fields, SKC_V6_DADDR.load()),
             )
         } else {
             (
-                mapped(L::load(at(sk, SKC_RCV_SADDR.load()))),
-                mapped(L::load(at(sk, SKC_DADDR.load()))),
+                mapped(fields.get(SKC_RCV_SADDR.load())),
+                mapped(fields.get(SKC_DADDR.load())),
             )
         };
-        let net: *const u8 = L::load::<u64>(at(sk, SKC_NET.load())) as *const u8;
+        let net = fields.get::<u64>(SKC_NET.load()) as *const u8;
         SockEvent {
             kind,
             flags: 0,
@@ -81,8 +148,8 @@ pub unsafe fn common<L: Load>(kind: u32, sk: *const u8) -> SockEvent {
             tgid: 0,
             saddr,
             daddr,
-            sport: L::load(at(sk, SKC_NUM.load())),
-            dport: u16::from_be(L::load(at(sk, SKC_DPORT.load()))),
+            sport: fields.get(SKC_NUM.load()),
+            dport: u16::from_be(fields.get(SKC_DPORT.load())),
             family,
             oldstate: 0,
             newstate: 0,
@@ -98,14 +165,14 @@ pub fn mapped(addr: u32) -> [u8; 16] {
 }
 
 #[inline(always)]
-unsafe fn addr6<L: Load>(addr: *const u8) -> [u8; 16] {
+unsafe fn addr6(fields: &impl Fields, offset: u64) -> [u8; 16] {
     // SAFETY: the caller's. Four words, as BTF knows `in6_u.u6_addr32`.
     unsafe {
         words([
-            L::load(addr),
-            L::load(at(addr, 4)),
-            L::load(at(addr, 8)),
-            L::load(at(addr, 12)),
+            fields.get(offset),
+            fields.get(offset + 4),
+            fields.get(offset + 8),
+            fields.get(offset + 12),
         ])
     }
 }

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    helpers::{bpf_jiffies64, bpf_loop, bpf_probe_read_kernel},
+    helpers::{bpf_jiffies64, bpf_loop},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -12,7 +12,7 @@ use netstat_common::row::{BATCH, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, 
 use crate::{
     globals::*,
     maps::{POINTERS, ROWS},
-    read::{AF_INET6, Load as _, Probe, at, mapped},
+    read::{AF_INET6, CopiedSock, Fields as _, Load as _, Probe, at, mapped},
 };
 
 const TIME_WAIT: u8 = 6;
@@ -26,10 +26,6 @@ const RETRANS: u8 = 1;
 const PROBE0: u8 = 3;
 const LOSS_PROBE: u8 = 5;
 const REO_TIMEOUT: u8 = 6;
-
-/// Bytes of `struct sock_common` that are read in one go; it has 136 on 64-bit kernels, and
-/// reading past a shorter one is harmless.
-const COMMON: usize = 136;
 
 /// Run on demand (`BPF_PROG_TEST_RUN`), never attached: argument 0 is the number of pointers.
 ///
@@ -62,35 +58,14 @@ unsafe extern "C" fn refresh_one(index: u64, _: *mut c_void) -> i64 {
     0
 }
 
-/// `struct sock_common`, read at once: fourteen fields for the price of one probe read.
-struct Common([u64; COMMON / 8]);
-
-impl Common {
-    #[inline(always)]
-    unsafe fn get<T: Copy>(&self, offset: u64) -> T {
-        // SAFETY: offsets come from BTF and lie within `struct sock_common`; the verifier, which
-        // knows them as constants, rejects the program otherwise.
-        unsafe {
-            (&raw const self.0)
-                .cast::<u8>()
-                .add(offset as usize)
-                .cast::<T>()
-                .read()
-        }
-    }
-}
-
 #[inline(always)]
 unsafe fn fill(row: &mut SockRow, sk: *const u8) {
     row.kind = ROW_GONE;
-    // SAFETY: probe reads check the address; see `Common::get`.
+    // SAFETY: probe reads check the address; see `CopiedSock`.
     unsafe {
-        let Ok(words) = bpf_probe_read_kernel(sk.cast::<[u64; COMMON / 8]>()) else {
-            return;
-        };
-        let common = Common(words);
+        let common = CopiedSock::read(sk);
         let pprev: u64 = common.get(SKC_PPREV.load());
-        // In its hash chain, the predecessor points back; anything else is a socket that is not
+        // Unreadable memory is zeros. In its hash chain, the predecessor points back; anything else is a socket that is not
         // listed, or memory that belongs to somebody else by now.
         if pprev == 0 || Probe::load::<u64>(pprev as *const u8) != sk as u64 + SKC_NODE.load() {
             return;

@@ -15,7 +15,9 @@ use netstat_common::{
 use crate::{
     globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{count, emit},
-    read::{IPPROTO_TCP, Load as _, Probe, Typed, at, common, current_is_kthread},
+    read::{
+        IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread,
+    },
 };
 
 const SYN_SENT: u8 = 2;
@@ -76,7 +78,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
         count(Counter::SecondCopy);
     }
     // SAFETY: as above.
-    let mut event = unsafe { common::<Typed>(KIND_STATE, sk) };
+    let mut event = unsafe { common(KIND_STATE, sk, &TypedSock(sk)) };
     event.oldstate = old;
     if event.sport == 0 {
         // At CLOSE the port is given back already, but the socket still tells which it was. The
@@ -163,7 +165,7 @@ fn first_copy_saw(sk: *const u8, old: u8, new: u8) -> bool {
 pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     // SAFETY: argument 0 is a `struct sock *`.
-    let event = unsafe { common::<Typed>(KIND_DESTROY, sk) };
+    let event = unsafe { common(KIND_DESTROY, sk, &TypedSock(sk)) };
     if emit(&event, Counter::RingFull) {
         count(Counter::Emitted);
     }

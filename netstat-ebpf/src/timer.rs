@@ -13,7 +13,7 @@ use netstat_common::{
 use crate::{
     globals::*,
     maps::{count, emit},
-    read::{Load, Probe, Typed, at, common},
+    read::{CopiedSock, Fields as _, Load as _, Probe, Typed, at, common},
 };
 
 /// `timer:timer_start`, filtered by the two minisock timer functions.
@@ -58,9 +58,10 @@ fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u
     let sk = (timer as u64 - timer_at) as *const u8;
     // SAFETY: probe reads check the address themselves.
     let event = unsafe {
-        let mut event = common::<Probe>(kind, sk);
+        let fields = CopiedSock::read(sk);
+        let mut event = common(kind, sk, &fields);
         let node = at(sk, SKC_NODE.load());
-        let pprev: u64 = Probe::load(at(sk, SKC_PPREV.load()));
+        let pprev: u64 = fields.get(SKC_PPREV.load());
         if pprev != 0 && Probe::load::<u64>(pprev as *const u8) == node as u64 {
             event.flags |= FLAG_HASHED;
         }
@@ -71,7 +72,7 @@ fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u
         if kind == KIND_TW_START || kind == KIND_TW_CANCEL {
             event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
         } else {
-            event.listener = Probe::load(at(sk, RSK_LISTENER.load()));
+            event.listener = fields.get(RSK_LISTENER.load());
         }
         event
     };

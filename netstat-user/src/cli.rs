@@ -35,7 +35,11 @@ pub struct Log {
 
 /// `netstat-bpf check`
 #[derive(Debug, clap::Args)]
-pub struct Check {}
+pub struct Check {
+    /// Print all that the kernel says about a program that it refuses
+    #[arg(long)]
+    pub verbose: bool,
+}
 
 #[cfg(test)]
 mod tests {

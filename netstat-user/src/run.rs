@@ -37,7 +37,9 @@ fn is_subcommand(args: &[OsString]) -> bool {
 fn subcommand(command: Command) -> ExitCode {
     let done = match command {
         Command::Log(options) => modes::log::run(&options).map(|()| true),
-        Command::Check(_) => modes::check::run(&mut std::io::stdout().lock()),
+        Command::Check(options) => {
+            modes::check::run(&mut std::io::stdout().lock(), options.verbose)
+        }
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

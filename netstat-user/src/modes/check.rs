@@ -17,7 +17,7 @@ use super::{live::proc_is_ours, privilege};
 ///
 /// # Errors
 /// Writing.
-pub fn run(out: &mut dyn Write) -> Result<bool> {
+pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     writeln!(out, "kernel     {}", release.trim_end())?;
     let btf = Path::new(VMLINUX).exists();
@@ -55,7 +55,7 @@ pub fn run(out: &mut dyn Write) -> Result<bool> {
         )?;
         return Ok(false);
     }
-    let works = try_kernel(out)?;
+    let works = try_kernel(out, verbose)?;
     let verdict = if works {
         "yes"
     } else {
@@ -65,7 +65,7 @@ pub fn run(out: &mut dyn Write) -> Result<bool> {
     Ok(works)
 }
 
-fn try_kernel(out: &mut dyn Write) -> Result<bool> {
+fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
     let from_kallsyms = Handlers::from_kallsyms().unwrap_or_default();
     let hidden = from_kallsyms.timewait == 0 || from_kallsyms.request == 0;
     let handlers = hooks::handlers();
@@ -124,11 +124,12 @@ fn try_kernel(out: &mut dyn Write) -> Result<bool> {
                 purpose,
                 refused,
             },
+            verbose,
         )?;
     }
     for attached in hooks::try_all(&mut object) {
         works &= attached.refused.is_none();
-        hook(out, &attached)?;
+        hook(out, &attached, verbose)?;
     }
     Ok(works)
 }
@@ -138,7 +139,7 @@ fn line(out: &mut dyn Write, what: &str, fine: bool, detail: &str) -> Result<()>
     Ok(writeln!(out, "{what:<10} {verdict}  {detail}")?)
 }
 
-fn hook(out: &mut dyn Write, hook: &Hook) -> Result<()> {
+fn hook(out: &mut dyn Write, hook: &Hook, verbose: bool) -> Result<()> {
     let place = match hook.target {
         "" => hook.rung.to_owned(),
         target => format!("{} {target}", hook.rung),
@@ -150,6 +151,7 @@ fn hook(out: &mut dyn Write, hook: &Hook) -> Result<()> {
         hook.program, hook.purpose
     )?;
     match &hook.refused {
+        Some(reason) if verbose => writeln!(out, ": {reason}")?,
         // A verifier log has many lines; its first says what is refused.
         Some(reason) => writeln!(out, ": {}", reason.lines().next().unwrap_or_default())?,
         None => writeln!(out)?,
