@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{cscan::CScan, pad, route::AddrNames};
+use super::{cell, cscan::CScan, route::AddrNames};
 
 /// Why the table cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn row(
     const TICKS: u64 = 100;
     let seconds = entry.expires / TICKS;
     let (minutes, seconds, hundredths) = (seconds / 60, seconds % 60, entry.expires % TICKS);
-    pad::text(
+    cell::text(
         out,
         format_args!(
             "{:<4}{minutes:>3}:{seconds:02}.{hundredths:02} ",
@@ -140,12 +140,12 @@ fn row(
         ),
     );
     if extend {
-        pad::text(
+        cell::text(
             out,
             format_args!("{:>10} {:>5} ", entry.sequence, entry.delta),
         );
         if has_previous {
-            pad::text(out, format_args!("{:>5} ", entry.previous));
+            cell::text(out, format_args!("{:>5} ", entry.previous));
         } else {
             out.extend_from_slice(b"    - ");
         }
@@ -156,7 +156,7 @@ fn row(
         } else {
             names.host(addr)
         };
-        pad::left(
+        cell::left(
             out,
             &name.unwrap_or_else(|| addr.to_string().into_bytes()),
             20,

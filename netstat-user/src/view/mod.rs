@@ -15,8 +15,6 @@ pub mod inet;
 pub mod log;
 pub mod masq;
 pub mod names;
-pub mod ntop;
-pub mod pad;
 pub mod route;
 pub mod route6;
 mod route_rows;

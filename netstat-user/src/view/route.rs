@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{cscan::CScan, pad};
+use super::cscan::CScan;
 
 /// Names that reports other than sockets ask for. `None` makes them print the number.
 pub trait AddrNames {
@@ -373,10 +373,4 @@ fn cut(name: Option<Vec<u8>>, addr: Ipv4Addr) -> Vec<u8> {
     let mut text = name.unwrap_or_else(|| addr.to_string().into_bytes());
     text.truncate(WIDTH);
     text
-}
-
-/// Appends text in a cell of 15 bytes and a blank.
-pub(super) fn cell(out: &mut Vec<u8>, text: &[u8]) {
-    pad::left(out, text, 15);
-    out.push(b' ');
 }

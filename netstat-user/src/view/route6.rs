@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{cscan::CScan, ntop, pad, route::AddrNames};
+use super::{addr, cell, cscan::CScan, route::AddrNames};
 
 /// The header; there is one form only.
 pub const HEADER: &str =
@@ -90,10 +90,10 @@ impl Route6 {
     /// Appends the row.
     pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn AddrNames) {
         let mut destination = addr_text(self.destination, numeric, names);
-        pad::text(&mut destination, format_args!("/{}", self.prefix));
-        pad::left(out, &destination, 30);
+        cell::text(&mut destination, format_args!("/{}", self.prefix));
+        cell::left(out, &destination, 30);
         out.push(b' ');
-        pad::left(out, &addr_text(self.next_hop, numeric, names), 26);
+        cell::left(out, &addr_text(self.next_hop, numeric, names), 26);
         let flags: String = FLAGS
             .iter()
             .filter(|(bit, _)| self.flags & bit != 0)
@@ -105,7 +105,7 @@ impl Route6 {
             uses,
             ..
         } = self;
-        pad::text(
+        cell::text(
             out,
             format_args!(" {flags:<4} {metric:<3} {references:<1} {uses:>6} "),
         );
@@ -123,7 +123,9 @@ fn addr_text(addr: Ipv6Addr, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8
             return name;
         }
     }
-    ntop::numeric6(&addr).into_bytes()
+    let mut text = Vec::new();
+    addr::numeric(&mut text, addr.into());
+    text
 }
 
 fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut CScan<'_>) {

@@ -1,8 +1,8 @@
 //! Protocol counters (`-s`): the kernel's lists to sentences.
 
 use super::{
+    cell,
     cscan::CScan,
-    pad,
     stats_tables::{self as tables, Class, Text},
 };
 
@@ -157,7 +157,7 @@ impl<'a> Report<'a> {
             if value != 0 {
                 self.indent();
                 self.out.extend_from_slice(key);
-                pad::text(self.out, format_args!(": {value}\n"));
+                cell::text(self.out, format_args!(": {value}\n"));
             }
             return;
         };
@@ -182,7 +182,7 @@ impl<'a> Report<'a> {
         if self.list != list {
             // The title is indented as the list before it.
             self.indent();
-            pad::text(self.out, format_args!("ICMP {direction} histogram:\n"));
+            cell::text(self.out, format_args!("ICMP {direction} histogram:\n"));
             self.list = list;
         }
         if value != 0 {
@@ -193,12 +193,12 @@ impl<'a> Report<'a> {
     fn sentence(&mut self, text: &str, value: u64) {
         self.indent();
         let (before, after) = text.split_once('%').unwrap_or((text, ""));
-        pad::text(self.out, format_args!("{before}{value}{after}\n"));
+        cell::text(self.out, format_args!("{before}{value}{after}\n"));
     }
 
     fn indent(&mut self) {
         let width = if self.list == List::Plain { 4 } else { 8 };
-        pad::left(self.out, b"", width);
+        cell::left(self.out, b"", width);
     }
 }
 
