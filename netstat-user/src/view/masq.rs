@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{cell, cscan::CScan, route::AddrNames};
+use super::{cell, route::AddrNames, scan::Scan};
 
 /// Why the table cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,17 +81,17 @@ fn entry(line: &[u8], has_previous: bool) -> Result<Entry, Broken> {
 
 /// The inner `None` is an unknown protocol.
 fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
-    let mut scan = CScan::new(line);
-    let word = scan.word(usize::MAX)?;
-    let addr = |scan: &mut CScan<'_>| -> Option<(Ipv4Addr, u16)> {
-        let addr = Ipv4Addr::from(scan.hex(usize::MAX)? as u32);
+    let mut scan = Scan::new(line);
+    let word = scan.word()?;
+    let addr = |scan: &mut Scan<'_>| -> Option<(Ipv4Addr, u16)> {
+        let addr = Ipv4Addr::from(scan.hex()? as u32);
         scan.literal(b':');
-        Some((addr, scan.hex(usize::MAX)? as u16))
+        Some((addr, scan.hex()? as u16))
     };
     let (source, source_port) = addr(&mut scan)?;
     let (target, target_port) = addr(&mut scan)?;
-    let masked_port = scan.hex(usize::MAX)? as u16;
-    let sequence = scan.hex(usize::MAX)?;
+    let masked_port = scan.hex()? as u16;
+    let sequence = scan.hex()?;
     let delta = scan.int()? as i16;
     let previous = if has_previous { scan.int()? as i16 } else { 0 };
     let expires = scan.long()?;

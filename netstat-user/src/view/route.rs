@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::cscan::CScan;
+use super::scan::Scan;
 
 /// Names that reports other than sockets ask for. `None` makes them print the number.
 pub trait AddrNames {
@@ -238,7 +238,7 @@ impl Reader {
 
     /// The route of a line, if it is to be shown.
     pub fn line(&mut self, line: &[u8]) -> Option<&Route> {
-        let mut scan = CScan::new(line);
+        let mut scan = Scan::new(line);
         let mut column = 0;
         for &wanted in &self.wanted {
             if wanted {
@@ -255,26 +255,22 @@ impl Reader {
     }
 }
 
-fn scan_column(route: &mut Route, column: usize, scan: &mut CScan<'_>) {
+fn scan_column(route: &mut Route, column: usize, scan: &mut Scan<'_>) {
     const IFACE: usize = 16;
     const ADDR: usize = 128;
-    let int = |field: &mut i32, scan: &mut CScan<'_>| *field = scan.int().unwrap_or(*field);
-    let addr = |field: &mut Ipv4Addr, scan: &mut CScan<'_>| {
-        *field = scan.word(ADDR).and_then(address).unwrap_or(*field);
+    let int = |field: &mut i32, scan: &mut Scan<'_>| *field = scan.int().unwrap_or(*field);
+    let addr = |field: &mut Ipv4Addr, scan: &mut Scan<'_>| {
+        *field = scan.word_up_to(ADDR).and_then(address).unwrap_or(*field);
     };
     match column {
         0 => {
-            if let Some(name) = scan.word(IFACE) {
+            if let Some(name) = scan.word_up_to(IFACE) {
                 route.iface = name.to_vec();
             }
         }
         1 => addr(&mut route.destination, scan),
         2 => addr(&mut route.gateway, scan),
-        3 => {
-            route.flags = scan
-                .hex(usize::MAX)
-                .map_or(route.flags, |flags| flags as u32)
-        }
+        3 => route.flags = scan.hex().map_or(route.flags, |flags| flags as u32),
         4 => int(&mut route.references, scan),
         5 => int(&mut route.uses, scan),
         6 => int(&mut route.metric, scan),
@@ -294,7 +290,7 @@ fn address(word: &[u8]) -> Option<Ipv4Addr> {
     if word.len() != 8 || !word.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    let number = CScan::new(word).hex(8)?;
+    let number = Scan::new(word).hex_up_to(8)?;
     Some(Ipv4Addr::from((number as u32).to_ne_bytes()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{addr, cell, cscan::CScan, route::AddrNames};
+use super::{addr, cell, route::AddrNames, scan::Scan};
 
 /// The header; there is one form only.
 pub const HEADER: &str =
@@ -60,7 +60,7 @@ impl Route6 {
     pub fn line(&mut self, line: &[u8]) {
         const PREFIX: usize = 2;
         const NUMBER: usize = 8;
-        let mut scan = CScan::new(line);
+        let mut scan = Scan::new(line);
         let mut source_prefix = 0;
         scan_groups(&mut self.groups[0], &mut scan);
         number(&mut self.prefix, &mut scan, PREFIX);
@@ -73,7 +73,7 @@ impl Route6 {
         let mut flags = self.flags as i32;
         number(&mut flags, &mut scan, NUMBER);
         self.flags = flags as u32;
-        if let Some(iface) = scan.word(usize::MAX) {
+        if let Some(iface) = scan.word() {
             self.iface = iface.to_vec();
         }
         self.destination = joined(&self.groups[0]).unwrap_or(self.destination);
@@ -128,17 +128,17 @@ fn addr_text(addr: Ipv6Addr, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8
     text
 }
 
-fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut CScan<'_>) {
+fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut Scan<'_>) {
     const DIGITS: usize = 4;
     for group in groups {
-        if let Some(word) = scan.word(DIGITS) {
+        if let Some(word) = scan.word_up_to(DIGITS) {
             *group = word.to_vec();
         }
     }
 }
 
-fn number(field: &mut i32, scan: &mut CScan<'_>, width: usize) {
-    if let Some(number) = scan.hex(width) {
+fn number(field: &mut i32, scan: &mut Scan<'_>, width: usize) {
+    if let Some(number) = scan.hex_up_to(width) {
         *field = number as i32;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     cell,
-    cscan::CScan,
+    scan::Scan,
     stats_tables::{self as tables, Class, Text},
 };
 
@@ -70,7 +70,7 @@ impl<'a> Report<'a> {
                 continue;
             }
             self.section(name);
-            let mut values = CScan::new(values);
+            let mut values = Scan::new(values);
             let keys = keys.split(|byte| matches!(byte, b' ' | b'\t' | b'\n'));
             for key in keys.filter(|key| !key.is_empty()) {
                 self.counter(key, values.long().unwrap_or(0));
@@ -84,8 +84,8 @@ impl<'a> Report<'a> {
         let mut section: Option<&[u8]> = None;
         let (mut name, mut value): (&[u8], u64) = (b"", 0);
         for line in file.split_inclusive(|&byte| byte == b'\n') {
-            let mut scan = CScan::new(line);
-            name = scan.word(usize::MAX).unwrap_or(name);
+            let mut scan = Scan::new(line);
+            name = scan.word().unwrap_or(name);
             value = scan.long().unwrap_or(value);
             if !section.is_some_and(|section| contains(name, section)) {
                 let end = name.iter().position(|&byte| byte == b'6');
@@ -105,7 +105,7 @@ impl<'a> Report<'a> {
                 continue;
             };
             let (name, value) = line.split_at(at);
-            self.counter(name, CScan::new(value).long().unwrap_or(0));
+            self.counter(name, Scan::new(value).long().unwrap_or(0));
         }
     }
 
