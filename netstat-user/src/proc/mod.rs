@@ -1,6 +1,5 @@
 //! /proc: socket tables, owners.
 
-pub mod addr_names;
 mod groups;
 pub mod interfaces;
 mod lines;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{addr, cell, route::AddrNames, scan::Scan};
+use super::{Names, cell, inet, scan::Scan};
 
 /// The header; there is one form only.
 pub const HEADER: &str =
@@ -88,12 +88,15 @@ impl Route6 {
     }
 
     /// Appends the row.
-    pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn AddrNames) {
-        let mut destination = addr_text(self.destination, numeric, names);
-        cell::text(&mut destination, format_args!("/{}", self.prefix));
-        cell::left(out, &destination, 30);
+    pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn Names) {
+        let start = out.len();
+        inet::address(out, self.destination.into(), numeric, names);
+        cell::text(out, format_args!("/{}", self.prefix));
+        cell::pad(out, start, 30);
         out.push(b' ');
-        cell::left(out, &addr_text(self.next_hop, numeric, names), 26);
+        let start = out.len();
+        inet::address(out, self.next_hop.into(), numeric, names);
+        cell::pad(out, start, 26);
         let flags: String = FLAGS
             .iter()
             .filter(|(bit, _)| self.flags & bit != 0)
@@ -112,20 +115,6 @@ impl Route6 {
         out.extend_from_slice(&self.iface);
         out.push(b'\n');
     }
-}
-
-fn addr_text(addr: Ipv6Addr, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8> {
-    if !numeric {
-        if addr.is_unspecified() {
-            return b"[::]".to_vec();
-        }
-        if let Some(name) = names.host6(addr) {
-            return name;
-        }
-    }
-    let mut text = Vec::new();
-    addr::numeric(&mut text, addr.into());
-    text
 }
 
 fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut Scan<'_>) {
