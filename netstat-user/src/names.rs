@@ -12,13 +12,14 @@ use std::{
 use crate::view::names::{Names, Service};
 
 /// A name without control characters, if there is one.
-pub(crate) type Name = Option<Box<[u8]>>;
+type Name = Option<Box<[u8]>>;
 type Services = HashMap<(Service, i32), Box<[u8]>>;
 
-/// Looks names up and remembers them: IPv4 hosts and ports for good, the rest for a round.
+/// Looks names up and remembers them: IPv4 addresses and ports for good, the rest for a round.
 #[derive(Debug, Default)]
 pub struct SystemNames {
-    forever: HashMap<Ipv4Addr, Name>,
+    hosts: HashMap<Ipv4Addr, Name>,
+    networks: HashMap<Ipv4Addr, Name>,
     round: HashMap<IpAddr, Name>,
     users: HashMap<i32, Name>,
     services: Option<Services>,
@@ -32,12 +33,14 @@ impl Names for SystemNames {
 
     fn host(&mut self, addr: IpAddr, out: &mut Vec<u8>) -> bool {
         let name = match addr {
-            IpAddr::V4(v4) => self.forever.entry(v4).or_insert_with(|| match v4.octets() {
-                [0, ..] => network(v4),
-                _ => host(addr),
-            }),
+            IpAddr::V4(v4) => self.hosts.entry(v4).or_insert_with(|| host(addr)),
             IpAddr::V6(_) => self.round.entry(addr).or_insert_with(|| host(addr)),
         };
+        append(out, name.as_deref())
+    }
+
+    fn network(&mut self, addr: Ipv4Addr, out: &mut Vec<u8>) -> bool {
+        let name = self.networks.entry(addr).or_insert_with(|| network(addr));
         append(out, name.as_deref())
     }
 
@@ -77,7 +80,7 @@ unsafe fn copy(text: *const c_char) -> Name {
 }
 
 /// The name of an address, if the system has one.
-pub(crate) fn host(addr: IpAddr) -> Name {
+fn host(addr: IpAddr) -> Name {
     // SAFETY: all zeros is a valid value of both.
     let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { mem::zeroed() };
     let (socket, length): (*const libc::sockaddr, usize) = match addr {
@@ -157,7 +160,7 @@ unsafe extern "C" {
 static CURSOR: Mutex<()> = Mutex::new(());
 
 /// The name of a network.
-pub(crate) fn network(addr: Ipv4Addr) -> Name {
+fn network(addr: Ipv4Addr) -> Name {
     let _cursor = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: the lock keeps others off libc's buffer until the name is copied.
     unsafe {

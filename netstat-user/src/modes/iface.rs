@@ -8,7 +8,6 @@ use crate::{
     view::{
         iface::{self, Counters, Inet6},
         iface_order, iface_rows,
-        route::AddrNames,
     },
 };
 
@@ -26,12 +25,7 @@ pub struct IfaceRequest {
 }
 
 /// Prints one round and gives the exit status.
-pub fn run(
-    request: &IfaceRequest,
-    _names: &mut dyn AddrNames,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> i32 {
+pub fn run(request: &IfaceRequest, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
     let mut text = Vec::new();
     if request.first_round {
         text.extend_from_slice(iface_rows::TITLE.as_bytes());

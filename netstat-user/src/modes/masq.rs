@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::report::{put, read, shown, words};
-use crate::view::{masq, route::AddrNames};
+use crate::view::{Names, masq};
 
 /// What to print.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct MasqRequest {
 /// Prints one round and gives the exit status.
 pub fn run(
     request: &MasqRequest,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> i32 {

@@ -12,7 +12,6 @@ use std::{
 use crate::{
     cmdline::{self, Mode, Next, Options, Protocols, Surroundings},
     names::SystemNames,
-    proc::addr_names::LibcNames,
     view::stats::Sections,
 };
 
@@ -49,12 +48,12 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
 
 fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let proc = PathBuf::from("/proc");
-    let mut names = LibcNames::default();
+    let mut names = SystemNames::default();
     match options.mode {
         Mode::Sockets => sockets::run(
             &mut *choose::source(options, err),
             options,
-            &mut SystemNames::default(),
+            &mut names,
             out,
             err,
         ),
@@ -78,7 +77,7 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
                 extend: options.extend > 0,
                 first_round,
             };
-            iface::run(&request, &mut names, out, err)
+            iface::run(&request, out, err)
         }),
         Mode::Statistics => {
             let Protocols {
@@ -98,7 +97,7 @@ fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
                     sctp,
                 },
             };
-            exit_status(stats::run(&request, &mut names, out, err))
+            exit_status(stats::run(&request, out, err))
         }
         Mode::Masquerade => {
             let request = MasqRequest {

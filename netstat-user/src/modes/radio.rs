@@ -4,8 +4,8 @@ use std::{fs::File, io::Write};
 
 use crate::{
     cmdline::{Family, Options},
-    proc::{Scan, for_each_line},
-    view::{cell, names::sanitized},
+    proc::for_each_line,
+    view::{cell, names::sanitized, scan::Scan},
 };
 
 /// Prints the title of a family and a row for each line of its table.
@@ -19,7 +19,7 @@ pub(super) fn print(family: Family, file: File, options: &Options, out: &mut dyn
     let mut row = Vec::new();
     for_each_line(file, |number, line| {
         let complete = match family {
-            Family::Ax25 => ax25(&mut row, line),
+            Family::Ax25 => ax25(&mut row, line).is_some(),
             Family::X25 if number > 0 => x25(&mut row, line, options.all),
             Family::Netrom if number > 0 => netrom(&mut row, line),
             _ => true,
@@ -59,8 +59,8 @@ fn title(family: Family) -> &'static str {
     }
 }
 
-/// False if the line has too few words. The table has no header.
-fn ax25(row: &mut Vec<u8>, line: &[u8]) -> bool {
+/// Nothing if the line has too few words. The table has no header.
+fn ax25(row: &mut Vec<u8>, line: &[u8]) -> Option<()> {
     const STATES: [&str; 5] = [
         "LISTENING",
         "SABM SENT",
@@ -71,28 +71,22 @@ fn ax25(row: &mut Vec<u8>, line: &[u8]) -> bool {
     /// Words between `vr` and the queues: va, timers, counters, sizes.
     const SKIPPED: usize = 14;
     let mut scan = Scan::new(line);
-    scan.word();
-    let device = scan.word();
-    let source = scan.word();
-    let dest = scan
-        .word()
-        .split(|&byte| byte == b',')
-        .next()
-        .unwrap_or_default();
-    let state = scan.int();
-    let vs = scan.int();
-    let vr = scan.int();
-    if scan.fields() < 7 {
-        return false;
-    }
+    scan.word()?;
+    let device = scan.word()?;
+    let source = scan.word()?;
+    let dest = scan.word()?;
+    let dest = dest.split(|&byte| byte == b',').next().unwrap_or_default();
+    let state = scan.int()?;
+    let vs = scan.int()?;
+    let vr = scan.int()?;
     for _ in 0..SKIPPED {
-        scan.word();
+        scan.skip_word();
     }
-    let (send, receive) = (scan.int(), scan.int());
+    let [send, receive] = [(); 2].map(|()| scan.int().unwrap_or_default());
     texts(row, &[(dest, 9), (source, 9), (device, 6)]);
     word(row, &STATES, state, 11);
     row.extend_from_slice(format!("  {vr:03}/{vs:03}  {send:<6}  {receive:<6}\n").as_bytes());
-    true
+    Some(())
 }
 
 /// Columns of fixed width; a channel's number is hexadecimal but read as a decimal one.
@@ -116,11 +110,11 @@ fn x25(row: &mut Vec<u8>, line: &[u8], all: bool) -> bool {
         return true;
     };
     let mut scan = Scan::new(rest);
-    let [channel, state, vs, vr] = [(); 4].map(|()| scan.int());
+    let [channel, state, vs, vr] = [(); 4].map(|()| scan.int().unwrap_or_default());
     for _ in 0..SKIPPED {
         scan.int();
     }
-    let (send, receive) = (scan.int(), scan.int());
+    let [send, receive] = [(); 2].map(|()| scan.int().unwrap_or_default());
     if channel == 0 && !all {
         return true;
     }
@@ -148,16 +142,16 @@ fn netrom(row: &mut Vec<u8>, line: &[u8]) -> bool {
         return true;
     };
     let mut scan = Scan::new(rest);
-    let device = scan.word();
+    let device = scan.word().unwrap_or_default();
     // my circuit, your circuit
-    scan.word();
-    scan.word();
-    let [state, vs, vr] = [(); 3].map(|()| scan.int());
+    scan.skip_word();
+    scan.skip_word();
+    let [state, vs, vr] = [(); 3].map(|()| scan.int().unwrap_or_default());
     // va, four timers, n2, window
     for _ in 0..7 {
-        scan.word();
+        scan.skip_word();
     }
-    let (send, receive) = (scan.int(), scan.int());
+    let [send, receive] = [(); 2].map(|()| scan.int().unwrap_or_default());
     texts(row, &[(user, 9), (dest, 9), (source, 9), (device, 6)]);
     word(row, &STATES, state, 11);
     row.extend_from_slice(format!("  {vr:03}/{vs:03}  {send:<6}  {receive:<6}\n").as_bytes());
@@ -196,11 +190,11 @@ mod tests {
     fn lines_of_ax25_are_rows() {
         let line = b"0 ax0 N0CALL-1* N1CALL,D1 3 1 2 3 0 10 0 3 0 300 0 0 0 10 5 2 256 11 22 1234";
         check(
-            |row| ax25(row, line),
+            |row| ax25(row, line).is_some(),
             true,
             "N1CALL     N0CALL-1*  ax0     ESTABLISHED  002/001  11      22    \n",
         );
-        check(|row| ax25(row, b"0 a b c 2 1\n"), false, "");
+        check(|row| ax25(row, b"0 a b c 2 1\n").is_some(), false, "");
     }
 
     #[test]

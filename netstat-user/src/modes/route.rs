@@ -12,7 +12,8 @@ use super::{
 use crate::{
     cmdline::Family,
     view::{
-        route::{self, AddrNames, Level, Reader, Table},
+        Names,
+        route::{self, Level, Reader, Table},
         route6::{self, Route6},
     },
 };
@@ -37,7 +38,7 @@ pub struct RouteRequest {
 /// Prints one round and gives the exit status.
 pub fn run(
     request: &RouteRequest,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> i32 {
@@ -68,7 +69,7 @@ fn tables(request: &RouteRequest) -> impl Iterator<Item = Table> {
 
 fn inet(
     request: &RouteRequest,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> i32 {
@@ -84,7 +85,7 @@ fn inet(
 fn inet_table(
     request: &RouteRequest,
     table: Table,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> i32 {
@@ -142,7 +143,7 @@ fn inet_table(
 
 fn inet6(
     request: &RouteRequest,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> i32 {
@@ -164,7 +165,7 @@ fn inet6_table(
     root: &Path,
     cache: bool,
     numeric: bool,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
 ) -> std::io::Result<Vec<u8>> {
     let file = read(root, "ipv6_route")?;
     let mut text = if cache {

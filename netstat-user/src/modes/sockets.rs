@@ -152,7 +152,7 @@ pub(super) fn reason(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::File, net::IpAddr};
+    use std::fs::File;
 
     use expect_test::{Expect, expect};
 
@@ -160,7 +160,7 @@ mod tests {
         cmdline::{Next, Surroundings, parse},
         source::{InetTable, Line},
         view::{
-            names::Service,
+            names::NoNames,
             row::{InetRow, UnixRow},
         },
     };
@@ -216,22 +216,6 @@ mod tests {
         }
     }
 
-    struct Nameless;
-
-    impl Names for Nameless {
-        fn host(&mut self, _: IpAddr, _: &mut Vec<u8>) -> bool {
-            false
-        }
-
-        fn service(&mut self, _: Service, _: i32, _: &mut Vec<u8>) -> bool {
-            false
-        }
-
-        fn user(&mut self, _: i32, _: &mut Vec<u8>) -> bool {
-            false
-        }
-    }
-
     /// Both streams and the status.
     fn check(line: &str, mut source: Small, expected: Expect) {
         let args: Vec<_> = line
@@ -242,7 +226,7 @@ mod tests {
             panic!("{line} runs");
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = run(&mut source, &options, &mut Nameless, &mut out, &mut err);
+        let status = run(&mut source, &options, &mut NoNames, &mut out, &mut err);
         let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
         expected.assert_eq(&format!("{out}--\n{err}-- {status}\n"));
     }

@@ -8,10 +8,7 @@ use std::{
 use super::report::{put, read, shown, words};
 use crate::{
     cmdline::Family,
-    view::{
-        route::AddrNames,
-        stats::{Report, Sections},
-    },
+    view::stats::{Report, Sections},
 };
 
 /// What to print.
@@ -26,12 +23,7 @@ pub struct StatsRequest {
 }
 
 /// Prints the report and gives the exit status.
-pub fn run(
-    request: &StatsRequest,
-    _names: &mut dyn AddrNames,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> i32 {
+pub fn run(request: &StatsRequest, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
     let mut text = Vec::new();
     let mut report = Report::new(&mut text, request.sections);
     let status = match request.families[..] {

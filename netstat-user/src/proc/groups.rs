@@ -2,9 +2,12 @@
 
 use std::io::Read;
 
-use crate::{source::Line, view::groups::GroupRow};
+use crate::{
+    source::Line,
+    view::{groups::GroupRow, scan::Scan},
+};
 
-use super::{Scan, for_each_line, scan::is_space, sockets};
+use super::{for_each_line, sockets};
 
 /// The longest name of an interface.
 const DEVICE: usize = 15;
@@ -18,12 +21,10 @@ pub fn groups4(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
         }
         let mut scan = Scan::new(text);
         if text.first() == Some(&b'\t') {
-            let digits = scan.digits();
-            let users = scan.int();
-            if scan.fields() < 2 {
+            let (Some(digits), Some(users)) = (scan.digits(), scan.int()) else {
                 sink(number, Line::Bogus);
                 return;
-            }
+            };
             let group = sockets::address(digits, false);
             sink(
                 number,
@@ -34,12 +35,10 @@ pub fn groups4(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
                 }),
             );
         } else {
-            scan.int();
-            let name = scan.word();
-            if scan.fields() < 2 {
+            let (Some(_), Some(name)) = (scan.int(), scan.word()) else {
                 sink(number, Line::Bogus);
                 return;
-            }
+            };
             let name = name.strip_suffix(b":").unwrap_or(name);
             device = name[..name.len().min(DEVICE)].to_vec();
         }
@@ -49,31 +48,31 @@ pub fn groups4(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
 /// IPv6: a line for each group. There is no header.
 pub fn groups6(file: impl Read, sink: &mut dyn FnMut(usize, Line<GroupRow>)) {
     for_each_line(file, |number, text| {
-        let mut scan = Scan::new(text);
-        scan.int();
-        let device = scan.word().to_vec();
-        let digits = scan.digits();
-        let users = scan.int();
-        if scan.fields() < 4 || digits.len() < 32 || text.iter().all(|&byte| is_space(byte)) {
-            sink(number, Line::Bogus);
-            return;
-        }
-        let mut octets = [0; 16];
-        for (octet, pair) in octets.iter_mut().zip(digits.chunks(2)) {
-            *octet = std::str::from_utf8(pair)
-                .ok()
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-                .unwrap_or_default();
-        }
-        sink(
-            number,
-            Line::Row(GroupRow {
-                device,
-                users,
-                group: octets.into(),
-            }),
-        );
+        sink(number, group6(text).map_or(Line::Bogus, Line::Row));
     });
+}
+
+fn group6(text: &[u8]) -> Option<GroupRow> {
+    let mut scan = Scan::new(text);
+    scan.int()?;
+    let device = scan.word()?.to_vec();
+    let digits = scan.digits()?;
+    let users = scan.int()?;
+    let mut octets = [0; 16];
+    if digits.len() < 2 * octets.len() {
+        return None;
+    }
+    for (octet, pair) in octets.iter_mut().zip(digits.chunks(2)) {
+        *octet = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .unwrap_or_default();
+    }
+    Some(GroupRow {
+        device,
+        users,
+        group: octets.into(),
+    })
 }
 
 #[cfg(test)]

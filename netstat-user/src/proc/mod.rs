@@ -1,11 +1,9 @@
 //! /proc: socket tables, owners.
 
-pub mod addr_names;
 mod groups;
 pub mod interfaces;
 mod lines;
 mod owners;
-mod scan;
 mod sctp;
 mod seed;
 mod sockets;
@@ -15,7 +13,6 @@ mod unix;
 pub use groups::{groups4, groups6};
 pub(crate) use lines::for_each_line;
 pub use owners::{context, owners, pid_of, program, program_name};
-pub(crate) use scan::Scan;
 pub use sctp::{associations, endpoints};
 pub use seed::{Seed, tcp_sockets};
 pub use source::ProcSource;

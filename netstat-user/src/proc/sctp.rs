@@ -7,10 +7,13 @@ use std::{
 
 use crate::{
     source::Line,
-    view::sctp::{Association, Endpoint},
+    view::{
+        scan::is_space,
+        sctp::{Association, Endpoint},
+    },
 };
 
-use super::{for_each_line, scan::is_space};
+use super::for_each_line;
 
 /// Endpoints.
 pub fn endpoints(file: impl Read, sink: &mut dyn FnMut(Line<Endpoint>)) {

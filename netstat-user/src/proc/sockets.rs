@@ -4,50 +4,49 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     source::{InetTable, Line},
-    view::row::InetRow,
+    view::{row::InetRow, scan::Scan},
 };
-
-use super::Scan;
 
 /// Reads a line after the first.
 pub(super) fn line(table: InetTable, text: &[u8]) -> Line<InetRow> {
+    row(table, text).map_or(Line::Bogus, Line::Row)
+}
+
+fn row(table: InetTable, text: &[u8]) -> Option<InetRow> {
     let mut scan = Scan::new(text);
-    scan.int();
+    scan.int()?;
     scan.literal(b':');
-    let local = scan.digits();
+    let local = scan.digits()?;
     scan.literal(b':');
-    let local_port = scan.hex();
-    let remote = scan.digits();
+    let local_port = scan.hex()? as i32;
+    let remote = scan.digits()?;
     scan.literal(b':');
-    let remote_port = scan.hex();
-    let state = scan.hex();
-    let tx_queue = scan.long_hex();
+    let remote_port = scan.hex()? as i32;
+    let state = scan.hex()? as i32;
+    let tx_queue = scan.hex()?;
     scan.literal(b':');
-    let rx_queue = scan.long_hex();
-    let timer = scan.hex();
+    let rx_queue = scan.hex()?;
+    let timer = scan.hex()? as i32;
     scan.literal(b':');
-    let timer_ticks = scan.long_hex();
-    let retransmits = scan.long_hex();
-    let uid = scan.int();
-    let probes = scan.int();
-    let inode = scan.long();
-    let needed = match table {
-        InetTable::Tcp | InetTable::Tcp6 => 11,
-        _ => 10,
+    let timer_ticks = scan.hex()?;
+    // What follows may be missing, but not the retransmits of TCP.
+    let retransmits = match (scan.hex(), table) {
+        (None, InetTable::Tcp | InetTable::Tcp6) => return None,
+        (retransmits, _) => retransmits.unwrap_or_default(),
     };
-    if scan.fields() < needed {
-        return Line::Bogus;
-    }
+    let uid = scan.int().unwrap_or_default();
+    let probes = scan.int().unwrap_or_default();
+    let inode = scan.long().unwrap_or_default();
     let v6 = local.len() > 8;
-    Line::Row(InetRow {
+    Some(InetRow {
         local: address(local, v6),
-        local_port: local_port.cast_signed(),
+        local_port,
         remote: address(remote, v6),
-        remote_port: remote_port.cast_signed(),
-        state: state.cast_signed(),
+        remote_port,
+        state,
         tx_queue,
         rx_queue,
-        timer: timer.cast_signed(),
+        timer,
         timer_ticks,
         retransmits,
         uid,

@@ -6,9 +6,10 @@
 //! otherwise is the rest of a name and counts as bogus. A name that imitates the width as well
 //! cannot be told from a socket by reading this file.
 
-use crate::{source::Line, view::row::UnixRow};
-
-use super::Scan;
+use crate::{
+    source::Line,
+    view::{row::UnixRow, scan::Scan},
+};
 
 /// Reads a file line by line.
 #[derive(Debug, Default)]
@@ -28,29 +29,25 @@ impl Reader {
         if *self.pointer_width.get_or_insert(width) != width {
             return Some(Line::Bogus);
         }
-        Some(self.row(text))
+        Some(self.row(text).map_or(Line::Bogus, Line::Row))
     }
 
-    fn row(&self, text: &[u8]) -> Line<UnixRow> {
+    fn row(&self, text: &[u8]) -> Option<UnixRow> {
         let mut scan = Scan::new(text);
-        scan.long_hex();
+        scan.hex()?;
         scan.literal(b':');
-        let refcount = scan.long_hex().cast_signed();
-        let protocol = scan.long_hex().cast_signed();
-        let flags = scan.long_hex();
-        let kind = scan.long_hex().cast_signed();
-        let state = scan.long_hex().cast_signed();
-        if scan.fields() < 6 {
-            return Line::Bogus;
-        }
-        let number = scan.long();
-        let inode = self.has_inodes.then_some(number);
-        let path = if self.has_inodes {
-            scan.word().to_vec()
+        let refcount = scan.hex()?.cast_signed();
+        let protocol = scan.hex()?.cast_signed();
+        let flags = scan.hex()?;
+        let kind = scan.hex()?.cast_signed();
+        let state = scan.hex()?.cast_signed();
+        let number = scan.long().unwrap_or_default();
+        let (inode, path) = if self.has_inodes {
+            (Some(number), scan.word().unwrap_or_default().to_vec())
         } else {
-            number.to_string().into_bytes()
+            (None, number.to_string().into_bytes())
         };
-        Line::Row(UnixRow {
+        Some(UnixRow {
             refcount,
             protocol,
             flags,

@@ -1,5 +1,7 @@
 //! Padded cells: text and numbers in at least so many bytes.
 
+use std::fmt::{self, Write};
+
 /// Appends blanks until `width` bytes follow `start`.
 pub fn pad(out: &mut Vec<u8>, start: usize, width: usize) {
     let wanted = start + width;
@@ -13,6 +15,26 @@ pub fn left(out: &mut Vec<u8>, text: &[u8], width: usize) {
     let start = out.len();
     out.extend_from_slice(text);
     pad(out, start, width);
+}
+
+/// Blanks, then text.
+pub fn right_text(out: &mut Vec<u8>, text: &[u8], width: usize) {
+    let blanks = width.saturating_sub(text.len());
+    out.resize(out.len() + blanks, b' ');
+    out.extend_from_slice(text);
+}
+
+/// Formatted ASCII text. `format!` pads by characters, so only numbers and constants belong here.
+pub fn text(out: &mut Vec<u8>, arguments: fmt::Arguments<'_>) {
+    struct Bytes<'a>(&'a mut Vec<u8>);
+    impl Write for Bytes<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.extend_from_slice(text.as_bytes());
+            Ok(())
+        }
+    }
+    // A Vec takes all text, and the numbers given here format without error.
+    let _ = Bytes(out).write_fmt(arguments);
 }
 
 /// A number.
@@ -83,6 +105,11 @@ mod tests {
             proptest::prop_assert_eq!(out.len(), padded);
             proptest::prop_assert!(out.starts_with(text.as_bytes()));
             proptest::prop_assert!(out[text.len()..].iter().all(|&byte| byte == b' '));
+            out.clear();
+            right_text(&mut out, text.as_bytes(), width);
+            proptest::prop_assert_eq!(out.len(), padded);
+            proptest::prop_assert!(out.ends_with(text.as_bytes()));
+            proptest::prop_assert!(out[..padded - text.len()].iter().all(|&byte| byte == b' '));
         }
     }
 }

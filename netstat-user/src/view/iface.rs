@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    cscan::{CScan, is_space},
     iface_hardware::Hardware,
+    scan::{Scan, is_space},
 };
 
 /// Counters of one interface.
@@ -158,7 +158,7 @@ fn scan_counters(counters: &mut Counters, columns: Columns, rest: &[u8]) {
         (true, &mut c.carrier),
         (compressed, &mut c.tx_compressed),
     ];
-    let mut scan = CScan::new(rest);
+    let mut scan = Scan::new(rest);
     for (present, field) in fields {
         if present {
             *field = scan.long().unwrap_or(*field);
@@ -177,16 +177,16 @@ pub fn inet6(file: &[u8]) -> Vec<Inet6> {
 }
 
 fn inet6_line(line: &[u8]) -> Option<Inet6> {
-    let mut scan = CScan::new(line);
+    let mut scan = Scan::new(line);
     let mut segments = [0; 8];
     for segment in &mut segments {
-        *segment = scan.hex(4)? as u16;
+        *segment = scan.hex_up_to(4)? as u16;
     }
-    scan.hex(8)?;
-    let prefix = scan.hex(2)?;
-    let scope = scan.hex(2)?;
-    scan.hex(2)?;
-    let iface = scan.word(usize::MAX)?.to_vec();
+    scan.hex_up_to(8)?;
+    let prefix = scan.hex_up_to(2)?;
+    let scope = scan.hex_up_to(2)?;
+    scan.hex_up_to(2)?;
+    let iface = scan.word()?.to_vec();
     Some(Inet6 {
         addr: segments.into(),
         prefix,

@@ -1,6 +1,6 @@
 //! Link layers: their names and the form of their addresses.
 
-use super::pad;
+use super::cell;
 
 /// A link layer address (SIOCGIFHWADDR).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,9 +57,9 @@ impl Hardware {
             for (at, byte) in bytes.enumerate() {
                 let between = if at == 0 { "" } else { between };
                 if upper {
-                    pad::text(out, format_args!("{between}{byte:02X}"));
+                    cell::text(out, format_args!("{between}{byte:02X}"));
                 } else {
-                    pad::text(out, format_args!("{between}{byte:02x}"));
+                    cell::text(out, format_args!("{between}{byte:02x}"));
                 }
             }
         };
@@ -69,7 +69,7 @@ impl Hardware {
             Form::Upper(length, between) => joined(out, length, between, true),
             Form::Number => {
                 let [a, b, ..] = self.addr;
-                pad::text(out, format_args!("{}", i16::from_ne_bytes([a, b])));
+                cell::text(out, format_args!("{}", i16::from_ne_bytes([a, b])));
             }
             Form::Callsign => callsign(out, &self.addr),
             Form::Text => {
@@ -80,7 +80,7 @@ impl Hardware {
                 out.push(b'[');
                 for at in 0..DIGITS {
                     let digit = self.addr.get(at).copied().unwrap_or(0) & 0xf;
-                    pad::text(out, format_args!("{digit:x}"));
+                    cell::text(out, format_args!("{digit:x}"));
                 }
                 out.push(b']');
             }
@@ -135,7 +135,7 @@ fn callsign(out: &mut Vec<u8>, addr: &[u8; 14]) {
     let station = addr[LETTERS] >> 1 & 0xf;
     let ended = length.is_some_and(|at| letters[at] == 0);
     if station != 0 && !ended {
-        pad::text(out, format_args!("-{station}"));
+        cell::text(out, format_args!("-{station}"));
     }
 }
 

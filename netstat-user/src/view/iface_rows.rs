@@ -1,8 +1,8 @@
 //! Interfaces to bytes: the table and the long form.
 
 use super::{
+    addr, cell,
     iface::{Counters, Inet, Inet6, Interface},
-    ntop, pad,
 };
 
 /// The first line, once per program.
@@ -57,18 +57,18 @@ const WORDS: [(u16, &str); 14] = [
 pub fn row(out: &mut Vec<u8>, interface: &Interface) {
     const NAME: usize = 15;
     let name = &interface.name;
-    pad::left(out, &name[..name.len().min(NAME)], NAME);
-    pad::text(out, format_args!(" {:>5} ", interface.mtu));
+    cell::left(out, &name[..name.len().min(NAME)], NAME);
+    cell::text(out, format_args!(" {:>5} ", interface.mtu));
     match &interface.counters {
         Some(c) => {
-            pad::text(
+            cell::text(
                 out,
                 format_args!(
                     "{:>8} {:>6} {:>6} {:<6} ",
                     c.rx_packets, c.rx_errors, c.rx_dropped, c.rx_fifo
                 ),
             );
-            pad::text(
+            cell::text(
                 out,
                 format_args!(
                     "{:>8} {:>6} {:>6} {:>6} ",
@@ -76,7 +76,7 @@ pub fn row(out: &mut Vec<u8>, interface: &Interface) {
                 ),
             );
         }
-        None => pad::left(out, b"     - no statistics available -", 56),
+        None => cell::left(out, b"     - no statistics available -", 56),
     }
     let flags = interface.flags as u16;
     if flags == 0 {
@@ -95,7 +95,7 @@ pub fn row(out: &mut Vec<u8>, interface: &Interface) {
 pub fn block(out: &mut Vec<u8>, interface: &Interface) {
     let flags = interface.flags as u16;
     out.extend_from_slice(&interface.name);
-    pad::text(out, format_args!(": flags={}", interface.flags));
+    cell::text(out, format_args!(": flags={}", interface.flags));
     let words: Vec<&str> = WORDS
         .iter()
         .filter(|(bit, _)| flags & bit != 0)
@@ -104,9 +104,9 @@ pub fn block(out: &mut Vec<u8>, interface: &Interface) {
     if flags == 0 {
         out.push(b'<');
     } else if !words.is_empty() {
-        pad::text(out, format_args!("<{}>", words.join(",")));
+        cell::text(out, format_args!("<{}>", words.join(",")));
     }
-    pad::text(out, format_args!("  mtu {}\n", interface.mtu));
+    cell::text(out, format_args!("  mtu {}\n", interface.mtu));
     if let Some(inet) = &interface.inet {
         inet_line(out, inet, flags);
     }
@@ -116,9 +116,9 @@ pub fn block(out: &mut Vec<u8>, interface: &Interface) {
     out.extend_from_slice(b"        ");
     interface.hardware.name_and_addr(out);
     if let Some(queue) = interface.queue {
-        pad::text(out, format_args!("  txqueuelen {queue}"));
+        cell::text(out, format_args!("  txqueuelen {queue}"));
     }
-    pad::text(out, format_args!("  ({})\n", interface.hardware.title()));
+    cell::text(out, format_args!("  ({})\n", interface.hardware.title()));
     if let Some(counters) = &interface.counters {
         counter_lines(out, counters, interface.hardware.compresses());
     }
@@ -133,12 +133,12 @@ fn inet_line(out: &mut Vec<u8>, inet: &Inet, flags: u16) {
         broadcast,
         destination,
     } = inet;
-    pad::text(out, format_args!("        inet {addr}  netmask {mask}"));
+    cell::text(out, format_args!("        inet {addr}  netmask {mask}"));
     if flags & BROADCAST != 0 {
-        pad::text(out, format_args!("  broadcast {broadcast}"));
+        cell::text(out, format_args!("  broadcast {broadcast}"));
     }
     if flags & POINT_TO_POINT != 0 {
-        pad::text(out, format_args!("  destination {destination}"));
+        cell::text(out, format_args!("  destination {destination}"));
     }
     out.push(b'\n');
 }
@@ -146,16 +146,12 @@ fn inet_line(out: &mut Vec<u8>, inet: &Inet, flags: u16) {
 fn inet6_line(out: &mut Vec<u8>, inet6: &Inet6) {
     const COMPATIBLE: u64 = 0x80;
     const SCOPES: [(u64, &str); 3] = [(0x20, "link"), (0x40, "site"), (0x10, "host")];
-    let Inet6 {
-        addr,
-        prefix,
-        scope,
-        ..
-    } = inet6;
-    let addr = ntop::numeric6(addr);
-    pad::text(
+    let Inet6 { prefix, scope, .. } = inet6;
+    out.extend_from_slice(b"        inet6 ");
+    addr::numeric(out, inet6.addr.into());
+    cell::text(
         out,
-        format_args!("        inet6 {addr}  prefixlen {prefix}  scopeid {scope:#x}<"),
+        format_args!("  prefixlen {prefix}  scopeid {scope:#x}<"),
     );
     let mut words = Vec::new();
     if scope & COMPATIBLE != 0 {
@@ -170,13 +166,13 @@ fn inet6_line(out: &mut Vec<u8>, inet6: &Inet6) {
             .filter(|(bit, _)| scope & bit != 0)
             .map(|&(_, word)| word),
     );
-    pad::text(out, format_args!("{}>\n", words.join(",")));
+    cell::text(out, format_args!("{}>\n", words.join(",")));
 }
 
 fn counter_lines(out: &mut Vec<u8>, c: &Counters, compresses: bool) {
     let traffic = |out: &mut Vec<u8>, direction: &str, packets: u64, bytes: u64| {
         let (whole, tenth, unit) = scaled(bytes);
-        pad::text(
+        cell::text(
             out,
             format_args!(
                 "        {direction} packets {packets}  bytes {bytes} ({whole}.{tenth} {unit})\n"
@@ -185,13 +181,13 @@ fn counter_lines(out: &mut Vec<u8>, c: &Counters, compresses: bool) {
     };
     traffic(out, "RX", c.rx_packets, c.rx_bytes);
     if compresses {
-        pad::text(
+        cell::text(
             out,
             format_args!("        RX compressed:{}\n", c.rx_compressed),
         );
     }
     let (errors, dropped, fifo, frame) = (c.rx_errors, c.rx_dropped, c.rx_fifo, c.rx_frame);
-    pad::text(
+    cell::text(
         out,
         format_args!(
             "        RX errors {errors}  dropped {dropped}  overruns {fifo}  frame {frame}\n"
@@ -199,17 +195,17 @@ fn counter_lines(out: &mut Vec<u8>, c: &Counters, compresses: bool) {
     );
     traffic(out, "TX", c.tx_packets, c.tx_bytes);
     if compresses {
-        pad::text(
+        cell::text(
             out,
             format_args!("        TX compressed {}\n", c.tx_compressed),
         );
     }
     let (errors, dropped, fifo) = (c.tx_errors, c.tx_dropped, c.tx_fifo);
-    pad::text(
+    cell::text(
         out,
         format_args!("        TX errors {errors}  dropped {dropped} overruns {fifo}"),
     );
-    pad::text(
+    cell::text(
         out,
         format_args!("  carrier {}  collisions {}\n", c.carrier, c.collisions),
     );
@@ -242,19 +238,19 @@ fn map_line(out: &mut Vec<u8>, interface: &Interface) {
     }
     out.extend_from_slice(b"        device ");
     if map.irq != 0 {
-        pad::text(out, format_args!("interrupt {}  ", map.irq));
+        cell::text(out, format_args!("interrupt {}  ", map.irq));
     }
     if port {
-        pad::text(out, format_args!("base {:#x}  ", map.base_addr));
+        cell::text(out, format_args!("base {:#x}  ", map.base_addr));
     }
     if map.mem_start != 0 {
-        pad::text(
+        cell::text(
             out,
             format_args!("memory {:#x}-{:x}  ", map.mem_start, map.mem_end),
         );
     }
     if map.dma != 0 {
-        pad::text(out, format_args!("  dma {:#x}", map.dma));
+        cell::text(out, format_args!("  dma {:#x}", map.dma));
     }
     out.push(b'\n');
 }

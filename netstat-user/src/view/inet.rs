@@ -170,7 +170,12 @@ pub(super) fn address(out: &mut Vec<u8>, addr: IpAddr, numeric: bool, names: &mu
         IpAddr::V4(any) if any.is_unspecified() => addr::numeric(out, addr),
         IpAddr::V6(any) if any.is_unspecified() => out.extend_from_slice(b"[::]"),
         _ => {
-            if !names.host(addr, out) {
+            let known = match addr {
+                // The reference takes these for networks.
+                IpAddr::V4(v4) if v4.octets()[0] == 0 => names.network(v4, out),
+                _ => names.host(addr, out),
+            };
+            if !known {
                 addr::numeric(out, addr);
             }
         }
@@ -179,6 +184,8 @@ pub(super) fn address(out: &mut Vec<u8>, addr: IpAddr, numeric: bool, names: &mu
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -190,6 +197,14 @@ mod tests {
             let known = addr == IpAddr::from([127, 0, 0, 1]);
             if known {
                 out.extend_from_slice(b"localhost");
+            }
+            known
+        }
+
+        fn network(&mut self, addr: Ipv4Addr, out: &mut Vec<u8>) -> bool {
+            let known = addr == Ipv4Addr::new(0, 0, 0, 7);
+            if known {
+                out.extend_from_slice(b"seventh");
             }
             known
         }
@@ -303,6 +318,19 @@ mod tests {
             raw        1 4294967295 2001:db8:1234:5678::1:22 192.0.2.7:65535         1           -1         0          -                    on1 (1.61/2/0)$
         "#]],
         );
+    }
+
+    #[test]
+    fn an_address_that_begins_with_zero_is_a_network() {
+        let shown = |last, numeric| {
+            let mut out = Vec::new();
+            address(&mut out, [0, 0, 0, last].into(), numeric, &mut Few);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(shown(7, false), "seventh");
+        assert_eq!(shown(7, true), "0.0.0.7");
+        assert_eq!(shown(8, false), "0.0.0.8");
+        assert_eq!(shown(0, false), "0.0.0.0");
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::{cscan::CScan, pad, route::AddrNames};
+use super::{
+    addr, cell,
+    names::{Names, Service},
+    scan::Scan,
+};
 
 /// Why the table cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,7 @@ impl Broken {
 
 struct Entry {
     proto: &'static str,
+    service: Option<Service>,
     source: Ipv4Addr,
     source_port: u16,
     target: Ipv4Addr,
@@ -49,7 +54,7 @@ pub fn table(
     file: &[u8],
     extend: bool,
     numeric: (bool, bool),
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
 ) -> Result<(), Broken> {
     let mut lines = file.split_inclusive(|&byte| byte == b'\n');
     let header = lines.next().ok_or(Broken::Empty)?;
@@ -81,25 +86,25 @@ fn entry(line: &[u8], has_previous: bool) -> Result<Entry, Broken> {
 
 /// The inner `None` is an unknown protocol.
 fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
-    let mut scan = CScan::new(line);
-    let word = scan.word(usize::MAX)?;
-    let addr = |scan: &mut CScan<'_>| -> Option<(Ipv4Addr, u16)> {
-        let addr = Ipv4Addr::from(scan.hex(usize::MAX)? as u32);
+    let mut scan = Scan::new(line);
+    let word = scan.word()?;
+    let addr = |scan: &mut Scan<'_>| -> Option<(Ipv4Addr, u16)> {
+        let addr = Ipv4Addr::from(scan.hex()? as u32);
         scan.literal(b':');
-        Some((addr, scan.hex(usize::MAX)? as u16))
+        Some((addr, scan.hex()? as u16))
     };
     let (source, source_port) = addr(&mut scan)?;
     let (target, target_port) = addr(&mut scan)?;
-    let masked_port = scan.hex(usize::MAX)? as u16;
-    let sequence = scan.hex(usize::MAX)?;
+    let masked_port = scan.hex()? as u16;
+    let sequence = scan.hex()?;
     let delta = scan.int()? as i16;
     let previous = if has_previous { scan.int()? as i16 } else { 0 };
     let expires = scan.long()?;
-    let proto = match word {
-        b"IP" => "ip",
-        b"TCP" => "tcp",
-        b"UDP" => "udp",
-        b"ICMP" => "icmp",
+    let (proto, service) = match word {
+        b"IP" => ("ip", None),
+        b"TCP" => ("tcp", Some(Service::Tcp)),
+        b"UDP" => ("udp", Some(Service::Udp)),
+        b"ICMP" => ("icmp", None),
         _ => return Some(None),
     };
     scan.skip_space();
@@ -108,6 +113,7 @@ fn scan_entry(line: &[u8], has_previous: bool) -> Option<Option<Entry>> {
     }
     Some(Some(Entry {
         proto,
+        service,
         source,
         source_port,
         target,
@@ -126,13 +132,13 @@ fn row(
     extend: bool,
     has_previous: bool,
     (hosts, ports): (bool, bool),
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
 ) {
     /// USER_HZ
     const TICKS: u64 = 100;
     let seconds = entry.expires / TICKS;
     let (minutes, seconds, hundredths) = (seconds / 60, seconds % 60, entry.expires % TICKS);
-    pad::text(
+    cell::text(
         out,
         format_args!(
             "{:<4}{minutes:>3}:{seconds:02}.{hundredths:02} ",
@@ -140,37 +146,38 @@ fn row(
         ),
     );
     if extend {
-        pad::text(
+        cell::text(
             out,
             format_args!("{:>10} {:>5} ", entry.sequence, entry.delta),
         );
         if has_previous {
-            pad::text(out, format_args!("{:>5} ", entry.previous));
+            cell::text(out, format_args!("{:>5} ", entry.previous));
         } else {
             out.extend_from_slice(b"    - ");
         }
     }
     for addr in [entry.source, entry.target] {
-        let name = if hosts || addr.is_unspecified() {
-            None
-        } else {
-            names.host(addr)
-        };
-        pad::left(
-            out,
-            &name.unwrap_or_else(|| addr.to_string().into_bytes()),
-            20,
-        );
+        let start = out.len();
+        if hosts || addr.is_unspecified() || !names.host(addr.into(), out) {
+            addr::numeric(out, addr.into());
+        }
+        cell::pad(out, start, 20);
         out.push(b' ');
     }
-    let mut port = |number: u16| match number {
-        0 => b"*".to_vec(),
-        _ if ports => number.to_string().into_bytes(),
-        _ => names
-            .port(entry.proto, number)
-            .unwrap_or_else(|| number.to_string().into_bytes()),
+    let mut port = |out: &mut Vec<u8>, number: u16| {
+        if number == 0 {
+            out.push(b'*');
+            return;
+        }
+        let mut named = |service| names.service(service, number.into(), out);
+        if ports || !entry.service.is_some_and(&mut named) {
+            cell::unsigned(out, number.into());
+        }
     };
-    let [source, target, masked] =
-        [entry.source_port, entry.target_port, entry.masked_port].map(&mut port);
-    out.extend_from_slice(&[&source[..], b" -> ", &target, b" (", &masked, b")\n"].concat());
+    port(out, entry.source_port);
+    out.extend_from_slice(b" -> ");
+    port(out, entry.target_port);
+    out.extend_from_slice(b" (");
+    port(out, entry.masked_port);
+    out.extend_from_slice(b")\n");
 }

@@ -4,7 +4,6 @@
 
 pub mod addr;
 pub mod cell;
-pub mod cscan;
 pub mod groups;
 pub mod header;
 pub mod iface;
@@ -15,12 +14,11 @@ pub mod inet;
 pub mod log;
 pub mod masq;
 pub mod names;
-pub mod ntop;
-pub mod pad;
 pub mod route;
 pub mod route6;
 mod route_rows;
 pub mod row;
+pub mod scan;
 pub mod sctp;
 pub mod state;
 pub mod stats;

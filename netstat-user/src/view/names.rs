@@ -1,6 +1,6 @@
 //! What the view asks of the name service, and names that may go to a terminal.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The port names of one transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,14 +18,39 @@ pub trait Names {
     /// A round begins: names that may have changed since the last are looked up anew.
     fn begin(&mut self) {}
 
-    /// The name of a host, or of a network if the first octet of an IPv4 address is 0.
+    /// The name of a host.
     fn host(&mut self, addr: IpAddr, out: &mut Vec<u8>) -> bool;
+
+    /// The name of a network.
+    fn network(&mut self, addr: Ipv4Addr, out: &mut Vec<u8>) -> bool;
 
     /// The name of a port.
     fn service(&mut self, service: Service, port: i32, out: &mut Vec<u8>) -> bool;
 
     /// The login name of a user.
     fn user(&mut self, uid: i32, out: &mut Vec<u8>) -> bool;
+}
+
+/// Nothing has a name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn host(&mut self, _: IpAddr, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn network(&mut self, _: Ipv4Addr, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn service(&mut self, _: Service, _: i32, _: &mut Vec<u8>) -> bool {
+        false
+    }
+
+    fn user(&mut self, _: i32, _: &mut Vec<u8>) -> bool {
+        false
+    }
 }
 
 /// Appends untrusted bytes so that they can neither forge a row nor drive a terminal: control

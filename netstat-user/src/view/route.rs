@@ -1,39 +1,8 @@
 //! The IPv4 routing table and cache (`-r`): lines of the kernel's files to rows.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
-use super::{cscan::CScan, pad};
-
-/// Names that reports other than sockets ask for. `None` makes them print the number.
-pub trait AddrNames {
-    /// The name of a host.
-    fn host(&mut self, addr: Ipv4Addr) -> Option<Vec<u8>>;
-    /// The name of a network.
-    fn network(&mut self, addr: Ipv4Addr) -> Option<Vec<u8>>;
-    /// The name of an IPv6 host.
-    fn host6(&mut self, addr: Ipv6Addr) -> Option<Vec<u8>>;
-    /// The name of a port of `tcp` or `udp`.
-    fn port(&mut self, proto: &str, port: u16) -> Option<Vec<u8>>;
-}
-
-/// No names: `-n`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoNames;
-
-impl AddrNames for NoNames {
-    fn host(&mut self, _: Ipv4Addr) -> Option<Vec<u8>> {
-        None
-    }
-    fn network(&mut self, _: Ipv4Addr) -> Option<Vec<u8>> {
-        None
-    }
-    fn host6(&mut self, _: Ipv6Addr) -> Option<Vec<u8>> {
-        None
-    }
-    fn port(&mut self, _: &str, _: u16) -> Option<Vec<u8>> {
-        None
-    }
-}
+use super::{Names, addr, route_rows, scan::Scan};
 
 /// Which columns are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +207,7 @@ impl Reader {
 
     /// The route of a line, if it is to be shown.
     pub fn line(&mut self, line: &[u8]) -> Option<&Route> {
-        let mut scan = CScan::new(line);
+        let mut scan = Scan::new(line);
         let mut column = 0;
         for &wanted in &self.wanted {
             if wanted {
@@ -255,26 +224,22 @@ impl Reader {
     }
 }
 
-fn scan_column(route: &mut Route, column: usize, scan: &mut CScan<'_>) {
+fn scan_column(route: &mut Route, column: usize, scan: &mut Scan<'_>) {
     const IFACE: usize = 16;
     const ADDR: usize = 128;
-    let int = |field: &mut i32, scan: &mut CScan<'_>| *field = scan.int().unwrap_or(*field);
-    let addr = |field: &mut Ipv4Addr, scan: &mut CScan<'_>| {
-        *field = scan.word(ADDR).and_then(address).unwrap_or(*field);
+    let int = |field: &mut i32, scan: &mut Scan<'_>| *field = scan.int().unwrap_or(*field);
+    let addr = |field: &mut Ipv4Addr, scan: &mut Scan<'_>| {
+        *field = scan.word_up_to(ADDR).and_then(address).unwrap_or(*field);
     };
     match column {
         0 => {
-            if let Some(name) = scan.word(IFACE) {
+            if let Some(name) = scan.word_up_to(IFACE) {
                 route.iface = name.to_vec();
             }
         }
         1 => addr(&mut route.destination, scan),
         2 => addr(&mut route.gateway, scan),
-        3 => {
-            route.flags = scan
-                .hex(usize::MAX)
-                .map_or(route.flags, |flags| flags as u32)
-        }
+        3 => route.flags = scan.hex().map_or(route.flags, |flags| flags as u32),
         4 => int(&mut route.references, scan),
         5 => int(&mut route.uses, scan),
         6 => int(&mut route.metric, scan),
@@ -294,89 +259,69 @@ fn address(word: &[u8]) -> Option<Ipv4Addr> {
     if word.len() != 8 || !word.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    let number = CScan::new(word).hex(8)?;
+    let number = Scan::new(word).hex_up_to(8)?;
     Some(Ipv4Addr::from((number as u32).to_ne_bytes()))
 }
 
-/// Appends the row of a route. `names` decides what is numeric.
+/// Appends the row of a route.
 pub fn row(
     out: &mut Vec<u8>,
     table: Table,
     level: Level,
     route: &Route,
     numeric: bool,
-    names: &mut dyn AddrNames,
+    names: &mut dyn Names,
 ) {
     let mut host = |addr: Ipv4Addr| {
-        let name = if numeric || addr.is_unspecified() {
-            None
-        } else {
-            names.host(addr)
-        };
-        cut(name, addr)
+        named(addr, |text| {
+            !numeric && !addr.is_unspecified() && names.host(addr.into(), text)
+        })
     };
+    let gateway = host(route.gateway);
     match table {
         Table::Cache => {
-            let source = host(route.mask);
-            let destination = host(route.destination);
-            let gateway = host(route.gateway);
+            let addrs = [route.mask, route.destination].map(&mut host);
             let specific = host(route.specific);
-            cache_row(out, level, route, [source, destination, gateway], &specific);
+            let [source, destination] = &addrs;
+            let addrs: [&[u8]; 3] = [source, destination, &gateway];
+            route_rows::cache_row(out, level, route, addrs, &specific);
         }
         Table::Fib => {
-            let gateway = host(route.gateway);
             let destination = destination(route, numeric, names);
-            let mask = cut(None, route.mask);
-            super::route_rows::fib_row(out, level, route, [&destination, &gateway, &mask]);
+            let mask = named(route.mask, |_| false);
+            route_rows::fib_row(out, level, route, [&destination, &gateway, &mask]);
         }
     }
 }
 
-fn cache_row(
-    out: &mut Vec<u8>,
-    level: Level,
-    route: &Route,
-    [source, destination, gateway]: [Vec<u8>; 3],
-    specific: &[u8],
-) {
-    super::route_rows::cache_row(
-        out,
-        level,
-        route,
-        [&source, &destination, &gateway],
-        specific,
-    );
-}
-
-fn destination(route: &Route, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8> {
+fn destination(route: &Route, numeric: bool, names: &mut dyn Names) -> Vec<u8> {
     const HOST: u32 = 0x4;
     let addr = route.destination;
-    if numeric {
-        return cut(None, addr);
-    }
-    if addr.is_unspecified() {
-        let default = route.mask.is_unspecified();
-        return cut(default.then(|| b"default".to_vec()), addr);
-    }
     let host_bits = u32::from(addr) & !u32::from(route.mask) != 0;
-    let name = if host_bits || route.flags & HOST != 0 {
-        names.host(addr)
-    } else {
-        names.network(addr)
-    };
-    cut(name, addr)
+    named(addr, |text| {
+        if numeric {
+            false
+        } else if addr.is_unspecified() {
+            let default = route.mask.is_unspecified();
+            if default {
+                text.extend_from_slice(b"default");
+            }
+            default
+        } else if host_bits || route.flags & HOST != 0 {
+            names.host(addr.into(), text)
+        } else {
+            names.network(addr, text)
+        }
+    })
 }
 
-/// A name or a number in the 15 bytes that a cell has.
-fn cut(name: Option<Vec<u8>>, addr: Ipv4Addr) -> Vec<u8> {
+/// The name that `name` appends, or the number if it does not, in the 15 bytes that a cell has.
+fn named(addr: Ipv4Addr, name: impl FnOnce(&mut Vec<u8>) -> bool) -> Vec<u8> {
     const WIDTH: usize = 15;
-    let mut text = name.unwrap_or_else(|| addr.to_string().into_bytes());
+    let mut text = Vec::new();
+    if !name(&mut text) {
+        addr::numeric(&mut text, addr.into());
+    }
     text.truncate(WIDTH);
     text
-}
-
-/// Appends text in a cell of 15 bytes and a blank.
-pub(super) fn cell(out: &mut Vec<u8>, text: &[u8]) {
-    pad::left(out, text, 15);
-    out.push(b' ');
 }

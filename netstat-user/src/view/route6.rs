@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{cscan::CScan, ntop, pad, route::AddrNames};
+use super::{Names, cell, inet, scan::Scan};
 
 /// The header; there is one form only.
 pub const HEADER: &str =
@@ -60,7 +60,7 @@ impl Route6 {
     pub fn line(&mut self, line: &[u8]) {
         const PREFIX: usize = 2;
         const NUMBER: usize = 8;
-        let mut scan = CScan::new(line);
+        let mut scan = Scan::new(line);
         let mut source_prefix = 0;
         scan_groups(&mut self.groups[0], &mut scan);
         number(&mut self.prefix, &mut scan, PREFIX);
@@ -73,7 +73,7 @@ impl Route6 {
         let mut flags = self.flags as i32;
         number(&mut flags, &mut scan, NUMBER);
         self.flags = flags as u32;
-        if let Some(iface) = scan.word(usize::MAX) {
+        if let Some(iface) = scan.word() {
             self.iface = iface.to_vec();
         }
         self.destination = joined(&self.groups[0]).unwrap_or(self.destination);
@@ -88,12 +88,15 @@ impl Route6 {
     }
 
     /// Appends the row.
-    pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn AddrNames) {
-        let mut destination = addr_text(self.destination, numeric, names);
-        pad::text(&mut destination, format_args!("/{}", self.prefix));
-        pad::left(out, &destination, 30);
+    pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn Names) {
+        let start = out.len();
+        inet::address(out, self.destination.into(), numeric, names);
+        cell::text(out, format_args!("/{}", self.prefix));
+        cell::pad(out, start, 30);
         out.push(b' ');
-        pad::left(out, &addr_text(self.next_hop, numeric, names), 26);
+        let start = out.len();
+        inet::address(out, self.next_hop.into(), numeric, names);
+        cell::pad(out, start, 26);
         let flags: String = FLAGS
             .iter()
             .filter(|(bit, _)| self.flags & bit != 0)
@@ -105,7 +108,7 @@ impl Route6 {
             uses,
             ..
         } = self;
-        pad::text(
+        cell::text(
             out,
             format_args!(" {flags:<4} {metric:<3} {references:<1} {uses:>6} "),
         );
@@ -114,29 +117,17 @@ impl Route6 {
     }
 }
 
-fn addr_text(addr: Ipv6Addr, numeric: bool, names: &mut dyn AddrNames) -> Vec<u8> {
-    if !numeric {
-        if addr.is_unspecified() {
-            return b"[::]".to_vec();
-        }
-        if let Some(name) = names.host6(addr) {
-            return name;
-        }
-    }
-    ntop::numeric6(&addr).into_bytes()
-}
-
-fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut CScan<'_>) {
+fn scan_groups(groups: &mut [Vec<u8>; 8], scan: &mut Scan<'_>) {
     const DIGITS: usize = 4;
     for group in groups {
-        if let Some(word) = scan.word(DIGITS) {
+        if let Some(word) = scan.word_up_to(DIGITS) {
             *group = word.to_vec();
         }
     }
 }
 
-fn number(field: &mut i32, scan: &mut CScan<'_>, width: usize) {
-    if let Some(number) = scan.hex(width) {
+fn number(field: &mut i32, scan: &mut Scan<'_>, width: usize) {
+    if let Some(number) = scan.hex_up_to(width) {
         *field = number as i32;
     }
 }

@@ -1,8 +1,8 @@
 //! The rows of the IPv4 routing table and cache.
 
 use super::{
-    pad,
-    route::{Level, Route, cell},
+    cell,
+    route::{Level, Route},
 };
 
 const REJECT: u32 = 0x200;
@@ -76,14 +76,14 @@ pub(super) fn fib_row(out: &mut Vec<u8>, level: Level, route: &Route, addrs: [&[
         return;
     }
     let reject = route.flags & REJECT != 0;
-    cell(out, destination);
-    cell(out, if reject { b"-" } else { gateway });
-    cell(out, mask);
+    addr_cell(out, destination);
+    addr_cell(out, if reject { b"-" } else { gateway });
+    addr_cell(out, mask);
     let flags = letters(&FIB_FLAGS, route.flags);
     if !reject {
         open_row(out, level, route, &flags);
         if level == Level::All {
-            pad::text(out, format_args!("{}", route.irtt));
+            cell::text(out, format_args!("{}", route.irtt));
         }
         out.push(b'\n');
         return;
@@ -91,9 +91,9 @@ pub(super) fn fib_row(out: &mut Vec<u8>, level: Level, route: &Route, addrs: [&[
     let Route { metric, uses, .. } = *route;
     match level {
         Level::Title => {}
-        Level::Metric => pad::text(out, format_args!("{flags:<5} {metric:<6} -  {uses:>7} -\n")),
-        Level::Window => pad::text(out, format_args!("{flags:<5}     - -          - -\n")),
-        Level::All => pad::text(
+        Level::Metric => cell::text(out, format_args!("{flags:<5} {metric:<6} -  {uses:>7} -\n")),
+        Level::Window => cell::text(out, format_args!("{flags:<5}     - -          - -\n")),
+        Level::All => cell::text(
             out,
             format_args!("{flags:<5} {metric:<6} -  {uses:>7} -        -     -      -\n"),
         ),
@@ -112,7 +112,7 @@ pub(super) fn cache_row(
         return;
     }
     for addr in addrs {
-        cell(out, addr);
+        addr_cell(out, addr);
     }
     open_row(out, level, route, &letters(&CACHE_FLAGS, route.flags));
     if level == Level::All {
@@ -123,13 +123,19 @@ pub(super) fn cache_row(
             hh_up_to_date,
             ..
         } = *route;
-        pad::text(
+        cell::text(
             out,
             format_args!("{irtt:<5} {tos:<3} {hh_references:<3}   {hh_up_to_date:<3} "),
         );
-        pad::right(out, specific, 15);
+        cell::right_text(out, specific, 15);
     }
     out.push(b'\n');
+}
+
+/// Appends an address in a cell of 15 bytes and a blank.
+fn addr_cell(out: &mut Vec<u8>, text: &[u8]) {
+    cell::left(out, text, 15);
+    out.push(b' ');
 }
 
 /// What both tables share after the addresses, up to the window of the longest form.
@@ -146,14 +152,14 @@ fn open_row(out: &mut Vec<u8>, level: Level, route: &Route, flags: &str) {
     match level {
         Level::Title => {}
         Level::Metric => {
-            pad::text(
+            cell::text(
                 out,
                 format_args!("{flags:<5} {metric:<6} {references:<2} {uses:>7} "),
             );
             out.extend_from_slice(&route.iface);
         }
         Level::Window => {
-            pad::text(
+            cell::text(
                 out,
                 format_args!("{flags:<5} {mtu:>5} {window:<5} {irtt:>6} "),
             );
@@ -161,13 +167,13 @@ fn open_row(out: &mut Vec<u8>, level: Level, route: &Route, flags: &str) {
         }
         Level::All => {
             const IFACE: usize = 6;
-            pad::text(
+            cell::text(
                 out,
                 format_args!("{flags:<5} {metric:<6} {references:<3} {uses:>6} "),
             );
             let cut = &route.iface[..route.iface.len().min(IFACE)];
-            pad::left(out, cut, IFACE);
-            pad::text(out, format_args!("   {mtu:<5} {window:<6} "));
+            cell::left(out, cut, IFACE);
+            cell::text(out, format_args!("   {mtu:<5} {window:<6} "));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Protocol counters (`-s`): the kernel's lists to sentences.
 
 use super::{
-    cscan::CScan,
-    pad,
+    cell,
+    scan::Scan,
     stats_tables::{self as tables, Class, Text},
 };
 
@@ -70,7 +70,7 @@ impl<'a> Report<'a> {
                 continue;
             }
             self.section(name);
-            let mut values = CScan::new(values);
+            let mut values = Scan::new(values);
             let keys = keys.split(|byte| matches!(byte, b' ' | b'\t' | b'\n'));
             for key in keys.filter(|key| !key.is_empty()) {
                 self.counter(key, values.long().unwrap_or(0));
@@ -84,8 +84,8 @@ impl<'a> Report<'a> {
         let mut section: Option<&[u8]> = None;
         let (mut name, mut value): (&[u8], u64) = (b"", 0);
         for line in file.split_inclusive(|&byte| byte == b'\n') {
-            let mut scan = CScan::new(line);
-            name = scan.word(usize::MAX).unwrap_or(name);
+            let mut scan = Scan::new(line);
+            name = scan.word().unwrap_or(name);
             value = scan.long().unwrap_or(value);
             if !section.is_some_and(|section| contains(name, section)) {
                 let end = name.iter().position(|&byte| byte == b'6');
@@ -105,7 +105,7 @@ impl<'a> Report<'a> {
                 continue;
             };
             let (name, value) = line.split_at(at);
-            self.counter(name, CScan::new(value).long().unwrap_or(0));
+            self.counter(name, Scan::new(value).long().unwrap_or(0));
         }
     }
 
@@ -157,7 +157,7 @@ impl<'a> Report<'a> {
             if value != 0 {
                 self.indent();
                 self.out.extend_from_slice(key);
-                pad::text(self.out, format_args!(": {value}\n"));
+                cell::text(self.out, format_args!(": {value}\n"));
             }
             return;
         };
@@ -182,7 +182,7 @@ impl<'a> Report<'a> {
         if self.list != list {
             // The title is indented as the list before it.
             self.indent();
-            pad::text(self.out, format_args!("ICMP {direction} histogram:\n"));
+            cell::text(self.out, format_args!("ICMP {direction} histogram:\n"));
             self.list = list;
         }
         if value != 0 {
@@ -193,12 +193,12 @@ impl<'a> Report<'a> {
     fn sentence(&mut self, text: &str, value: u64) {
         self.indent();
         let (before, after) = text.split_once('%').unwrap_or((text, ""));
-        pad::text(self.out, format_args!("{before}{value}{after}\n"));
+        cell::text(self.out, format_args!("{before}{value}{after}\n"));
     }
 
     fn indent(&mut self) {
         let width = if self.list == List::Plain { 4 } else { 8 };
-        pad::left(self.out, b"", width);
+        cell::left(self.out, b"", width);
     }
 }
 

@@ -70,33 +70,15 @@ fn state(state: i64, listening: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use expect_test::{Expect, expect};
 
     use crate::{
         cmdline::Options,
         source::Owners,
-        view::{Contexts, Names, names::Service},
+        view::{Contexts, names::NoNames},
     };
 
     use super::*;
-
-    struct Nameless;
-
-    impl Names for Nameless {
-        fn host(&mut self, _: IpAddr, _: &mut Vec<u8>) -> bool {
-            false
-        }
-
-        fn service(&mut self, _: Service, _: i32, _: &mut Vec<u8>) -> bool {
-            false
-        }
-
-        fn user(&mut self, _: i32, _: &mut Vec<u8>) -> bool {
-            false
-        }
-    }
 
     fn check(options: &Options, expected: Expect) {
         let listener = UnixRow {
@@ -140,7 +122,7 @@ mod tests {
         };
         let contexts = Contexts::new();
         let mut out = Vec::new();
-        let mut names = Nameless;
+        let mut names = NoNames;
         let mut screen = Screen::new(options, &owners, &contexts, &mut names);
         for row in rows {
             screen.unix(&mut out, &row);

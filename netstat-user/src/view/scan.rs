@@ -2,19 +2,21 @@
 //!
 //! Each method gives one conversion; after the first that does not fit, all give `None`.
 
+use std::ffi::CStr;
+
 /// What is left of a line.
 #[derive(Clone, Debug)]
-pub struct CScan<'a> {
+pub struct Scan<'a> {
     rest: &'a [u8],
     failed: bool,
     fields: usize,
 }
 
-impl<'a> CScan<'a> {
+impl<'a> Scan<'a> {
     /// Starts at the beginning of `text`; it ends at the first NUL.
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
-        let rest = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        let rest = CStr::from_bytes_until_nul(text).map_or(text, CStr::to_bytes);
         Self {
             rest,
             failed: false,
@@ -34,32 +36,27 @@ impl<'a> CScan<'a> {
         self.rest
     }
 
+    /// `%s`
+    pub fn word(&mut self) -> Option<&'a [u8]> {
+        self.word_up_to(usize::MAX)
+    }
+
     /// `%WIDTHs`
-    pub fn word(&mut self, width: usize) -> Option<&'a [u8]> {
-        self.skip_space();
-        let length = self
-            .rest
-            .iter()
-            .take(width)
-            .take_while(|&&byte| !is_space(byte))
-            .count();
-        if length == 0 {
-            self.failed = true;
-        }
-        if self.failed {
-            return None;
-        }
-        let (word, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        self.fields += 1;
-        Some(word)
+    pub fn word_up_to(&mut self, width: usize) -> Option<&'a [u8]> {
+        self.bytes(width, |byte| !is_space(byte))
     }
 
     /// `%*s`
     pub fn skip_word(&mut self) {
-        if self.word(usize::MAX).is_some() {
+        if self.word().is_some() {
             self.fields -= 1;
         }
+    }
+
+    /// `%64[0-9A-Fa-f]`, after white space.
+    pub fn digits(&mut self) -> Option<&'a [u8]> {
+        const LONGEST: usize = 64;
+        self.bytes(LONGEST, |byte| byte.is_ascii_hexdigit())
     }
 
     /// `%d`: the low 32 bits of the number, which itself stops at the limits of 64 bits.
@@ -71,22 +68,17 @@ impl<'a> CScan<'a> {
 
     /// `%lu`
     pub fn long(&mut self) -> Option<u64> {
-        let (negative, digits) = self.number(10, usize::MAX)?;
-        Some(if digits == u64::MAX {
-            digits
-        } else {
-            wrap(negative, digits)
-        })
+        self.unsigned(10, usize::MAX)
     }
 
-    /// `%WIDTHlx`; narrower conversions keep the low bits.
-    pub fn hex(&mut self, width: usize) -> Option<u64> {
-        let (negative, digits) = self.number(16, width)?;
-        Some(if digits == u64::MAX {
-            digits
-        } else {
-            wrap(negative, digits)
-        })
+    /// `%lx`, before which `0x` may stand; narrower conversions keep the low bits.
+    pub fn hex(&mut self) -> Option<u64> {
+        self.hex_up_to(usize::MAX)
+    }
+
+    /// `%WIDTHlx`
+    pub fn hex_up_to(&mut self, width: usize) -> Option<u64> {
+        self.unsigned(16, width)
     }
 
     /// A byte that must come next.
@@ -101,6 +93,32 @@ impl<'a> CScan<'a> {
     pub fn skip_space(&mut self) {
         let blanks = self.rest.iter().take_while(|&&byte| is_space(byte)).count();
         self.rest = &self.rest[blanks..];
+    }
+
+    fn bytes(&mut self, width: usize, fits: impl Fn(u8) -> bool) -> Option<&'a [u8]> {
+        self.skip_space();
+        let window = self.rest.iter().take(width);
+        let length = window.take_while(|&&byte| fits(byte)).count();
+        if length == 0 {
+            self.failed = true;
+        }
+        if self.failed {
+            return None;
+        }
+        let (bytes, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        self.fields += 1;
+        Some(bytes)
+    }
+
+    /// As `strtoul`: the largest number if it does not fit.
+    fn unsigned(&mut self, radix: u32, width: usize) -> Option<u64> {
+        let (negative, digits) = self.number(radix, width)?;
+        Some(if digits == u64::MAX {
+            digits
+        } else {
+            wrap(negative, digits)
+        })
     }
 
     /// Sign and magnitude; the magnitude stops at `u64::MAX`.
@@ -161,23 +179,48 @@ mod tests {
 
     #[test]
     fn fields_stop_at_the_first_that_does_not_fit() {
-        let mut scan = CScan::new(b" eth0 4294967295 -3 0x1F z 5");
-        assert_eq!(scan.word(16), Some(&b"eth0"[..]));
+        let mut scan = Scan::new(b" eth0 4294967295 -3 0x1F z 5");
+        assert_eq!(scan.word_up_to(16), Some(&b"eth0"[..]));
         assert_eq!(scan.int(), Some(-1));
         assert_eq!(scan.int(), Some(-3));
-        assert_eq!(scan.hex(usize::MAX), Some(31));
+        assert_eq!(scan.hex(), Some(31));
         assert_eq!(scan.int(), None);
-        assert_eq!(scan.word(9), None);
+        assert_eq!(scan.word(), None);
         assert_eq!(scan.fields(), 4);
     }
 
     #[test]
+    fn literals_stand_between_fields() {
+        let mut scan = Scan::new(b"  12: 0100007F:0016 4294967295 -3 x 9");
+        assert_eq!(scan.int(), Some(12));
+        scan.literal(b':');
+        assert_eq!(scan.digits(), Some(&b"0100007F"[..]));
+        scan.literal(b':');
+        assert_eq!(scan.hex(), Some(0x16));
+        scan.literal(b':');
+        assert_eq!((scan.int(), scan.digits()), (None, None));
+        assert_eq!(scan.fields(), 3);
+    }
+
+    #[test]
+    fn text_ends_at_the_first_nul() {
+        let mut scan = Scan::new(b"1 2\x003 4");
+        assert_eq!((scan.int(), scan.int()), (Some(1), Some(2)));
+        assert_eq!((scan.rest(), scan.int()), (&b""[..], None));
+    }
+
+    #[test]
     fn numbers_stop_at_their_limits() {
-        let mut scan = CScan::new(b"99999999999999999999 -99999999999999999999 -1 1ffffffff");
-        assert_eq!(scan.int(), Some(-1));
-        assert_eq!(scan.int(), Some(0));
+        let mut scan = Scan::new(b"99999999999999999999 -99999999999999999999 -1 1ffffffff");
+        assert_eq!((scan.int(), scan.int()), (Some(-1), Some(0)));
         assert_eq!(scan.long(), Some(u64::MAX));
-        assert_eq!(scan.hex(8), Some(0x1fff_ffff));
-        assert_eq!(scan.hex(8), Some(0xf));
+        assert_eq!(scan.hex_up_to(8), Some(0x1fff_ffff));
+        assert_eq!(scan.hex_up_to(8), Some(0xf));
+        let mut scan = Scan::new(b"FFFFFFFFFFFFFFFFFF 0x10 99999999999999999999999");
+        assert_eq!((scan.hex(), scan.hex()), (Some(u64::MAX), Some(16)));
+        assert_eq!(scan.long(), Some(u64::MAX));
+        let mut scan = Scan::new(b"9223372036854775808 -9223372036854775809 -1 -1");
+        assert_eq!((scan.int(), scan.int()), (Some(-1), Some(0)));
+        assert_eq!((scan.long(), scan.int()), (Some(u64::MAX), Some(-1)));
     }
 }
