@@ -23,6 +23,8 @@ pub struct Hook {
 ///
 /// What takes a socket out of the table comes before what puts it in: attaching takes
 /// milliseconds, and a socket whose begin was seen and whose end was not would stay for ever.
+/// The kernel calls the programs of one tracepoint in the order in which they were attached, so the
+/// first copy stands before the second: the other way round, each event would be sent twice.
 const TRACEPOINTS: &[(&str, &str, &str, bool)] = &[
     (
         "tcp_destroy",
@@ -43,15 +45,15 @@ const TRACEPOINTS: &[(&str, &str, &str, bool)] = &[
         false,
     ),
     (
-        "tcp_state_2",
-        "inet_sock_set_state",
-        "what the first copy is skipped for",
-        false,
-    ),
-    (
         "tcp_state",
         "inet_sock_set_state",
         "state of full sockets",
+        false,
+    ),
+    (
+        "tcp_state_2",
+        "inet_sock_set_state",
+        "what the first copy is skipped for",
         false,
     ),
     ("proc_exit", "sched_process_exit", "owners: exit", true),
