@@ -21,7 +21,7 @@ use crate::{
 const PROGRAMS: [&str; 6] = ["bash", "netstat", "ip", "ss", "strace", "unshare"];
 
 /// Modules that tests use and Debian does not build in, in the order of their dependencies.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 7] = [
     "inet_diag",
     "tcp_diag",
     "udp_diag",
@@ -29,7 +29,6 @@ const MODULES: [&str; 8] = [
     "unix_diag",
     "dummy",
     "veth",
-    "tun",
 ];
 
 /// The first process. A script may take 2 minutes: emulation is slow, a hang is longer.
