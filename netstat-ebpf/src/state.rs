@@ -15,9 +15,7 @@ use netstat_common::{
 use crate::{
     globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{count, emit},
-    read::{
-        IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread,
-    },
+    read::{IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread},
 };
 
 const SYN_SENT: u8 = 2;
