@@ -8,6 +8,7 @@ use crate::{
     view::{
         iface::{self, Counters, Inet6},
         iface_order, iface_rows,
+        names::sanitized,
     },
 };
 
@@ -57,7 +58,9 @@ fn rows(request: &IfaceRequest, text: &mut Vec<u8>, err: &mut dyn Write) -> i32 
     };
     for (name, counters) in listed(request, &interfaces, err) {
         let Ok(mut interface) = interfaces.interface(&name) else {
-            put(err, &name);
+            let mut text = Vec::new();
+            sanitized(&mut text, &name);
+            put(err, &text);
             put(
                 err,
                 ": error fetching interface information: Device not found\n",

@@ -63,7 +63,7 @@ pub struct Map {
 /// What the kernel says about an interface or an IPv4 label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Name or label.
+    /// Name or label, untrusted bytes.
     pub name: Vec<u8>,
     /// IFF_*, as the 16 bits that the ioctl has.
     pub flags: i16,
@@ -212,6 +212,26 @@ mod tests {
         let long = b"fifteen-letters: 1 2";
         assert_eq!(split_name(long), (&b"fifteen-letters"[..], &b": 1 2"[..]));
         assert_eq!(split_name(b""), (&b""[..], &b""[..]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read(file: Vec<u8>, header in "[a-z |]{0,20}(bytes|compressed)?", name: Vec<u8>) {
+            let text = [b"x\n", header.as_bytes(), b"\n", &name, b": 1 -2 3x\n", &file].concat();
+            let mut all = Counters::default();
+            for text in [&file, &text] {
+                counters(text, |name, fill| {
+                    assert!(!name.contains(&b'\n'));
+                    fill(&mut all);
+                });
+            }
+            let before = b"fe80 0000 0000 0000 0000 0000 0000 0001 02 40 20 80 ";
+            let text = [before, &name[..], b"\n", &file].concat();
+            for addr in inet6(&file).into_iter().chain(inet6(&text)) {
+                proptest::prop_assert!(!addr.iface.is_empty());
+                proptest::prop_assert!(!addr.iface.iter().any(|&byte| is_space(byte)));
+            }
+        }
     }
 
     #[test]

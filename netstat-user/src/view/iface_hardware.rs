@@ -1,6 +1,6 @@
 //! Link layers: their names and the form of their addresses.
 
-use super::cell;
+use super::{cell, names::sanitized};
 
 /// A link layer address (SIOCGIFHWADDR).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,8 @@ impl Hardware {
             }
             Form::Callsign => callsign(out, &self.addr),
             Form::Text => {
-                out.extend(self.addr.iter().take_while(|&&byte| byte != 0));
+                let text = self.addr.split(|&byte| byte == 0).next();
+                sanitized(out, text.unwrap_or_default());
             }
             Form::Ash => {
                 const DIGITS: usize = 64;
@@ -131,7 +132,7 @@ fn callsign(out: &mut Vec<u8>, addr: &[u8; 14]) {
     const LETTERS: usize = 6;
     let letters: Vec<u8> = addr[..LETTERS].iter().map(|byte| byte >> 1).collect();
     let length = letters.iter().position(|letter| matches!(letter, b' ' | 0));
-    out.extend_from_slice(&letters[..length.unwrap_or(LETTERS)]);
+    sanitized(out, &letters[..length.unwrap_or(LETTERS)]);
     let station = addr[LETTERS] >> 1 & 0xf;
     let ended = length.is_some_and(|at| letters[at] == 0);
     if station != 0 && !ended {

@@ -3,6 +3,7 @@
 use super::{
     addr, cell,
     iface::{Counters, Inet, Inet6, Interface},
+    names::sanitized,
 };
 
 /// The first line, once per program.
@@ -57,7 +58,9 @@ const WORDS: [(u16, &str); 14] = [
 pub fn row(out: &mut Vec<u8>, interface: &Interface) {
     const NAME: usize = 15;
     let name = &interface.name;
-    cell::left(out, &name[..name.len().min(NAME)], NAME);
+    let start = out.len();
+    sanitized(out, &name[..name.len().min(NAME)]);
+    cell::pad(out, start, NAME);
     cell::text(out, format_args!(" {:>5} ", interface.mtu));
     match &interface.counters {
         Some(c) => {
@@ -94,7 +97,7 @@ pub fn row(out: &mut Vec<u8>, interface: &Interface) {
 /// Appends the long form.
 pub fn block(out: &mut Vec<u8>, interface: &Interface) {
     let flags = interface.flags as u16;
-    out.extend_from_slice(&interface.name);
+    sanitized(out, &interface.name);
     cell::text(out, format_args!(": flags={}", interface.flags));
     let words: Vec<&str> = WORDS
         .iter()
@@ -257,6 +260,7 @@ fn map_line(out: &mut Vec<u8>, interface: &Interface) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::iface_hardware::Hardware;
     use super::*;
 
     #[test]
@@ -267,6 +271,21 @@ mod tests {
         assert_eq!(scaled(1_197_876_032), (1, 1, "GiB"));
         assert_eq!(scaled(1 << 60), (1024, 0, "PiB"));
         assert_eq!(scaled(u64::MAX), (16, 0, "EiB"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_drives_a_terminal(name: Vec<u8>, kind in 0_u16..1000, addr: [u8; 14]) {
+            let hardware = Hardware { kind, addr };
+            let interface = Interface { name, hardware, ..Interface::default() };
+            let mut out = Vec::new();
+            row(&mut out, &interface);
+            proptest::prop_assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            block(&mut out, &interface);
+            let out = String::from_utf8(out).expect("always UTF-8");
+            proptest::prop_assert!(!out.replace('\n', "").contains(char::is_control));
+            proptest::prop_assert_eq!(out.lines().count(), 4);
+        }
     }
 
     #[test]

@@ -181,3 +181,34 @@ fn row(
     port(out, entry.masked_port);
     out.extend_from_slice(b")\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::NoNames;
+    use super::*;
+
+    const HEADER: &[u8] = b"Prc FromIP   FPrt ToIP     TPrt Masq Init-seq  Delta PDelta Expires\n";
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_harmless_table_or_broken(text: Vec<u8>, proto in "TCP|UDP|ICMP|IP|X", ports: [u16; 3]) {
+            let [a, b, c] = ports;
+            let line = format!("{proto} C0A80201:{a:04X} 0A000001:{b:04X} {c:04X} 0 -1 2 6000\n");
+            for more in [&b""[..], &text] {
+                let file = [HEADER, line.as_bytes(), more].concat();
+                for file in [&file, more] {
+                    let mut out = Vec::new();
+                    let result = table(&mut out, file, true, (false, false), &mut NoNames);
+                    proptest::prop_assert!(result.is_ok() || out.is_empty());
+                    let out = String::from_utf8(out).expect("always UTF-8");
+                    proptest::prop_assert!(!out.replace('\n', "").contains(char::is_control));
+                }
+                if more.is_empty() {
+                    let mut out = Vec::new();
+                    let result = table(&mut out, &file, false, (false, false), &mut NoNames);
+                    proptest::prop_assert_eq!(result.is_ok(), proto != "X");
+                }
+            }
+        }
+    }
+}

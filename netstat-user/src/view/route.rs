@@ -133,6 +133,7 @@ impl Table {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the file's columns")]
 pub struct Route {
+    /// Untrusted bytes.
     pub iface: Vec<u8>,
     pub destination: Ipv4Addr,
     pub gateway: Ipv4Addr,
@@ -324,4 +325,59 @@ fn named(addr: Ipv4Addr, name: impl FnOnce(&mut Vec<u8>) -> bool) -> Vec<u8> {
     }
     text.truncate(WIDTH);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::NoNames;
+    use super::*;
+
+    const FIB: &[u8] = b"Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\t\
+        Window\tIRTT\n";
+    const CACHE: &[u8] = b"Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tSource\t\
+        MTU\tWindow\tIRTT\tTOS\tHHRef\tHHUptod\tSpecDst\n";
+
+    fn shown(table: Table, extend: u32, lines: &[&[u8]]) -> (String, usize) {
+        let header = if table == Table::Fib { FIB } else { CACHE };
+        let mut reader = Reader::new(table, header).expect("all columns");
+        let (mut out, mut count) = (Vec::new(), 0);
+        for line in lines {
+            if let Some(route) = reader.line(line) {
+                let level = Level::from_extend(extend);
+                row(&mut out, table, level, route, false, &mut NoNames);
+                count += 1;
+            }
+        }
+        (String::from_utf8(out).expect("always UTF-8"), count)
+    }
+
+    #[test]
+    fn the_default_route_has_a_name() {
+        let line = b"e\x1b[2Jth0\t00000000\t0102A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n";
+        let (text, _) = shown(Table::Fib, 0, &[line]);
+        let expected =
+            "default         192.168.2.1     0.0.0.0         UG        0 0          0 e?[2Jth0\n";
+        assert_eq!(text, expected);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_a_harmless_row_or_none(
+            text: Vec<u8>,
+            name: Vec<u8>,
+            flags: u32,
+            extend in 0_u32..5,
+        ) {
+            let fields = format!(" 0102A8C0 0102A8C0 {flags:X} 0 -1 2 00FFFFFF 3 4 5 6 7 8 0102A8C0");
+            let line = [&name, fields.as_bytes()].concat();
+            let _ = Reader::new(Table::Fib, &text);
+            let _ = Reader::new(Table::Cache, &[CACHE, &text].concat());
+            for table in [Table::Fib, Table::Cache] {
+                let (out, count) = shown(table, extend, &[&text, &line, &text]);
+                let rows = if extend == 3 { 0 } else { count };
+                proptest::prop_assert_eq!(out.matches('\n').count(), rows);
+                proptest::prop_assert!(!out.replace('\n', "").contains(char::is_control));
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Names, cell, inet, scan::Scan};
+use super::{Names, cell, inet, names::sanitized, scan::Scan};
 
 /// The header; there is one form only.
 pub const HEADER: &str =
@@ -112,7 +112,7 @@ impl Route6 {
             out,
             format_args!(" {flags:<4} {metric:<3} {references:<1} {uses:>6} "),
         );
-        out.extend_from_slice(&self.iface);
+        sanitized(out, &self.iface);
         out.push(b'\n');
     }
 }
@@ -143,4 +143,28 @@ fn joined(groups: &[Vec<u8>; 8]) -> Option<Ipv6Addr> {
         *segment = u16::from_str_radix(text, 16).ok()?;
     }
     Some(segments.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::NoNames;
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_a_harmless_row(text: Vec<u8>, name: Vec<u8>, flags: u32) {
+            let addr = "20010db8000000000000000000000001";
+            let fields = format!("{addr} 40 {addr} 80 {addr} 00000400 00000001 00000000 {flags:08x} ");
+            let line = [fields.as_bytes(), &name].concat();
+            let mut route = Route6::default();
+            for line in [&text, &line, &text] {
+                route.line(line);
+                let mut out = Vec::new();
+                route.row(&mut out, false, &mut NoNames);
+                let out = String::from_utf8(out).expect("always UTF-8");
+                let row = out.strip_suffix('\n').expect("a whole line");
+                proptest::prop_assert!(!row.contains(char::is_control));
+            }
+        }
+    }
 }

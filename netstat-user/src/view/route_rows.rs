@@ -2,6 +2,7 @@
 
 use super::{
     cell,
+    names::sanitized,
     route::{Level, Route},
 };
 
@@ -156,14 +157,14 @@ fn open_row(out: &mut Vec<u8>, level: Level, route: &Route, flags: &str) {
                 out,
                 format_args!("{flags:<5} {metric:<6} {references:<2} {uses:>7} "),
             );
-            out.extend_from_slice(&route.iface);
+            sanitized(out, &route.iface);
         }
         Level::Window => {
             cell::text(
                 out,
                 format_args!("{flags:<5} {mtu:>5} {window:<5} {irtt:>6} "),
             );
-            out.extend_from_slice(&route.iface);
+            sanitized(out, &route.iface);
         }
         Level::All => {
             const IFACE: usize = 6;
@@ -172,7 +173,9 @@ fn open_row(out: &mut Vec<u8>, level: Level, route: &Route, flags: &str) {
                 format_args!("{flags:<5} {metric:<6} {references:<3} {uses:>6} "),
             );
             let cut = &route.iface[..route.iface.len().min(IFACE)];
-            cell::left(out, cut, IFACE);
+            let start = out.len();
+            sanitized(out, cut);
+            cell::pad(out, start, IFACE);
             cell::text(out, format_args!("   {mtu:<5} {window:<6} "));
         }
     }
