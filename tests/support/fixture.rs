@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     fs,
+    io::ErrorKind,
     os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -188,12 +189,18 @@ impl Bench {
         fs::write(&path, text).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     }
 
-    /// Makes a symbolic link in the fixture.
+    /// Makes a symbolic link in the fixture; a random fixture may draw one name twice.
     ///
     /// # Panics
     /// It cannot be made.
     pub fn link(&self, path: &str, target: impl AsRef<Path>) {
         let path = self.path(path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                panic!("replace {}: {error}", path.display())
+            }
+            _ => {}
+        }
         symlink(target, &path).unwrap_or_else(|error| panic!("link {}: {error}", path.display()));
     }
 
