@@ -41,11 +41,7 @@ impl ConnTable {
             .iter()
             .flatten()
             .filter(|id| self.entries.get(id).is_some_and(|entry| entry.bare));
-        bare.filter_map(|id| match id {
-            SockId::Kernel(skaddr) => Some(*skaddr),
-            SockId::Proc(_) => None,
-        })
-        .collect()
+        bare.filter_map(|id| id.kernel()).collect()
     }
 
     /// Completes a seeded socket with what a refresh read of it.
@@ -118,11 +114,10 @@ impl ConnTable {
     /// Minisocks in FIN_WAIT2. A FIN that comes within the same bucket of the timer wheel makes
     /// them TIME_WAIT without an event: whoever wants to know must look.
     pub fn half_closed(&self) -> Vec<u64> {
-        let kernel = self.half_closed.iter().filter_map(|id| match id {
-            SockId::Kernel(skaddr) => Some(*skaddr),
-            SockId::Proc(_) => None,
-        });
-        kernel.collect()
+        self.half_closed
+            .iter()
+            .filter_map(|id| id.kernel())
+            .collect()
     }
 
     /// Takes in the state of a minisock that was looked at.

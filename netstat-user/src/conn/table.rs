@@ -97,11 +97,8 @@ impl ConnTable {
 
     /// All kernel objects that the table holds, closed and superseded ones too.
     pub fn held(&self) -> Vec<u64> {
-        let kernel = self.order.iter().flatten().filter_map(|id| match id {
-            SockId::Kernel(skaddr) => Some(*skaddr),
-            SockId::Proc(_) => None,
-        });
-        kernel.collect()
+        let held = self.order.iter().flatten();
+        held.filter_map(|id| id.kernel()).collect()
     }
 
     /// Takes in an event. What changed is appended to `changes`.

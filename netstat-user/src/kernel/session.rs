@@ -262,23 +262,14 @@ impl Session {
         }
     }
 
-    fn sockets(&self, wanted: impl Fn(u32) -> bool) -> Vec<u64> {
-        let listed = self.table.listed().filter(|conn| wanted(conn.netns));
-        listed
-            .filter_map(|conn| match conn.id {
-                SockId::Kernel(skaddr) => Some(skaddr),
-                SockId::Proc(_) => None,
-            })
-            .collect()
-    }
-
     /// Reads the live rows of our namespace.
     ///
     /// # Errors
     /// bpf(2).
     pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
         let netns = self.netns;
-        let sockets = self.sockets(|of| of == netns);
+        let ours = self.table.listed().filter(|conn| conn.netns == netns);
+        let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
         let Self {
             object, refresh, ..
         } = self;

@@ -13,6 +13,10 @@ use crate::kernel::{
 
 use super::{live::proc_is_ours, privilege};
 
+/// What is left where the live table does not work.
+const FALLBACK: &str =
+    "plain listings are read from /proc, and -c reads it anew each round; log does not work";
+
 /// Prints the report. Gives whether the live table works here.
 ///
 /// # Errors
@@ -49,19 +53,15 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
     )?;
     line(out, "/proc", proc_is_ours(), "shows our own PID namespace")?;
     if !btf || rights.is_some() {
-        writeln!(
-            out,
-            "live table no: plain listings are read from /proc, and -c reads it anew each round; log does not work"
-        )?;
+        writeln!(out, "live table no: {FALLBACK}")?;
         return Ok(false);
     }
     let works = try_kernel(out, verbose)?;
-    let verdict = if works {
-        "yes"
+    if works {
+        writeln!(out, "live table yes")?;
     } else {
-        "no: plain listings are read from /proc, and -c reads it anew each round; log does not work"
-    };
-    writeln!(out, "live table {verdict}")?;
+        writeln!(out, "live table no: {FALLBACK}")?;
+    }
     Ok(works)
 }
 
@@ -84,6 +84,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         handlers.is_ok(),
         &format!("addresses of the minisock timer functions: {detail}"),
     )?;
+    let mut works = handlers.is_ok();
     let mut object = match Object::new(Purpose::Log, handlers.unwrap_or_default(), false) {
         Ok(object) => object,
         Err(error) => {
@@ -91,7 +92,6 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
             return Ok(false);
         }
     };
-    let mut works = !hidden || detail == how;
     let parts = [
         (
             "iter_tcp",
