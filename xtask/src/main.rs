@@ -1,6 +1,7 @@
 //! `cargo xtask`: what a developer or CI runs. One file per task.
 
 mod apt;
+mod bench;
 mod build;
 mod docs;
 mod exec;
@@ -39,6 +40,8 @@ enum Task {
     Run(run::Options),
     /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
     Test(test::Options),
+    /// Measure netstat-bpf beside its peers as root, and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Run the scripts of tests/vm on stock Debian kernels under QEMU
     Vm(vm::Options),
 }
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Docs(options) => docs::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Vm(options) => vm::run(&options),
     };
     done.unwrap_or_else(|error| {
