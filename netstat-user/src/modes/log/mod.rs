@@ -11,10 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use netstat_common::{
-    event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent},
-    lost::Counter,
-};
+use netstat_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent};
 use time::UtcOffset;
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -86,7 +83,6 @@ pub fn run(options: &cli::Log) -> Result<()> {
         format,
         output,
         lines: 0,
-        undecoded: 0,
         healings: 0,
         owners: Owners::default(),
         later: News::default(),
@@ -177,7 +173,6 @@ struct Log {
     format: Format,
     output: Output,
     lines: u64,
-    undecoded: u64,
     healings: u64,
     owners: Owners,
     /// What came in while owners were looked up.
@@ -238,7 +233,6 @@ impl Log {
         for event in &news.processes {
             self.process(event);
         }
-        self.undecoded += news.undecoded;
         self.owners
             .correct(&mut self.session, &mut news, &mut self.later)?;
         // Ends of minisocks are told a little later than they happen.
@@ -346,11 +340,12 @@ impl Log {
     }
 
     fn report_loss(&mut self) -> Result<()> {
-        if self.session.healings == self.healings {
+        let health = self.session.health();
+        if health.healings == self.healings {
             return Ok(());
         }
-        self.healings = self.session.healings;
-        let lost = self.session.counters()?.lost();
+        self.healings = health.healings;
+        let lost = health.lost.of_sockets();
         if self.format == Format::Json {
             json_lost(&mut self.batch.bytes, clock::wall_ns(), lost);
             self.flush()?;
@@ -362,7 +357,8 @@ impl Log {
     }
 
     fn summary(&self) {
-        let counters = self.session.counters().unwrap_or_default();
+        let health = self.session.health();
+        let lost = health.lost;
         let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
         eprintln!(
             "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); lost: {} ring full, {} unreadable, {} undecoded, \
@@ -371,14 +367,14 @@ impl Log {
             self.session.events,
             self.lines,
             self.output.dropped,
-            counters.get(Counter::RingFull),
-            counters.get(Counter::BadRead),
-            self.undecoded,
-            counters.get(Counter::ProcRingFull),
-            self.session.healings,
+            lost.ring_full,
+            lost.unreadable,
+            lost.undecoded,
+            lost.process_events,
+            health.healings,
             misses("tcp_state"),
             misses("tcp_state_2"),
-            counters.get(Counter::SecondCopy),
+            health.second_copy,
         );
     }
 }
