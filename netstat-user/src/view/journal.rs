@@ -4,11 +4,11 @@
 
 use std::{fmt::Display, io::Write as _};
 
-use super::{
-    addr,
-    log::{Line, message, proto},
+use crate::{
+    conn::types::Endpoint,
+    view::addr,
+    view::log::{Line, message, proto},
 };
-use crate::conn::types::Endpoint;
 
 /// One datagram: the line for people as `MESSAGE`, and each field by itself.
 pub fn entry(line: &Line<'_>) -> Vec<u8> {
