@@ -19,7 +19,10 @@ const MANY_FILES: u64 = 20_000;
 pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSource> {
     let forced = std::env::var("NETSTAT_BPF_SOURCE").unwrap_or_default();
     let wants_tcp = !options.selected || options.protocols.tcp;
-    let purpose = if options.continuous {
+    let purpose = if options.continuous && options.json.is_some() {
+        // How long a socket has been in its state is known only if each change is told.
+        Purpose::Log
+    } else if options.continuous {
         Purpose::Table
     } else {
         Purpose::Snapshot
@@ -27,7 +30,11 @@ pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSo
     let wanted = match forced.as_str() {
         "proc" => false,
         "kernel" => true,
-        _ => wants_tcp && (options.continuous || (options.programs && many_files())),
+        _ => {
+            wants_tcp
+                && (options.continuous
+                    || ((options.programs || options.json.is_some()) && many_files()))
+        }
     };
     if !wanted {
         return Box::new(ProcSource::default());

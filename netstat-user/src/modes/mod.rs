@@ -3,6 +3,7 @@
 pub mod check;
 mod choose;
 pub mod iface;
+mod json;
 pub mod live;
 pub mod log;
 pub mod masq;

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     Stdout, choose,
     iface::{self, IfaceRequest},
+    json,
     masq::{self, MasqRequest},
     route::{self, RouteRequest},
     sockets,
@@ -49,6 +50,13 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
 fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let proc = PathBuf::from("/proc");
     let mut names = SystemNames::default();
+    if let Some(form) = options.json {
+        if let Some(refusal) = json::refusal(options) {
+            let _ = writeln!(err, "netstat-bpf: {refusal}");
+            return 1;
+        }
+        return json::run(&mut *choose::source(options, err), options, form, out, err);
+    }
     match options.mode {
         Mode::Sockets => sockets::run(
             &mut *choose::source(options, err),
