@@ -7,6 +7,7 @@ mod manual;
 mod masquerade;
 mod options;
 mod processes;
+mod radio;
 mod routes;
 mod sockets;
 mod unix;

@@ -8,7 +8,6 @@ pub mod log;
 pub mod masq;
 mod netstat;
 pub mod privilege;
-mod radio;
 mod report;
 pub mod route;
 mod route_other;
