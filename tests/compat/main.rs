@@ -1,5 +1,6 @@
 //! Our output against the reference's, byte for byte, on fixtures.
 
+mod command_lines;
 mod counters;
 mod groups;
 mod interfaces;
@@ -8,6 +9,7 @@ mod masquerade;
 mod options;
 mod processes;
 mod radio;
+mod rounds;
 mod routes;
 mod sockets;
 mod unix;

@@ -67,8 +67,8 @@ fn ipx(random: &mut Random) -> String {
             "{net:08X}:{port:04X}  {remote:<26}  {send:08X}  {receive:08X}     {state}     {uid:03}"
         );
         if random.once_in(25) {
-            // Not later: of a missing number the reference prints that of the line before.
-            line.truncate(random.below(14));
+            // Not later: of a missing word the reference prints that of the line before.
+            line.truncate(1 + random.below(7));
         }
         text += &(line + "\n");
     }
