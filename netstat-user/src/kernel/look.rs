@@ -1,7 +1,10 @@
 //! Reading what a running tracer knows: live rows, inodes, holders.
 
 use anyhow::{Result, bail};
-use netstat_common::row::{ROW_GONE, SockRow};
+use netstat_common::{
+    row::{ROW_GONE, SockRow},
+    walk::ONLY_HALF_OPEN,
+};
 
 use crate::{
     clock,
@@ -41,11 +44,25 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(self.netns, sink)
+    }
+
+    /// Reads the live rows of a namespace, by its inode number.
+    ///
+    /// # Errors
+    /// As [`Session::rows`].
+    pub fn rows_of(&mut self, netns: u32, mut sink: impl FnMut(&SockRow)) -> Result<()> {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
-        let netns = self.netns;
+        if self.in_flood() {
+            // Half-open connections whose events were dropped are found in the hash tables.
+            let mut later = std::mem::take(&mut self.later);
+            let found = self.complete(ONLY_HALF_OPEN, &mut later);
+            self.later = later;
+            found?;
+        }
         let ours = self.table.listed().filter(|conn| conn.netns == netns);
         let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
         self.read_rows(&sockets, |_, _, row| {
