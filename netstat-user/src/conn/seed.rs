@@ -85,7 +85,7 @@ impl ConnTable {
         let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
         if bare || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
-            self.forget(skaddr, at, changes);
+            self.forget(id, at, changes);
             self.seed(skaddr);
             self.seed_row(skaddr, row);
             return if bare {
@@ -175,9 +175,9 @@ impl ConnTable {
     }
 
     /// Takes out a socket whose end was lost.
-    pub fn forget(&mut self, skaddr: u64, at: Ktime, changes: &mut Vec<Change>) {
+    pub fn forget(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {
         let told = changes.len();
-        self.end(SockId::Kernel(skaddr), at, changes);
+        self.end(id, at, changes);
         for change in &mut changes[told..] {
             change.in_from_ns = None;
         }
