@@ -23,14 +23,14 @@ use crate::{
     clock,
     conn::{
         table::ConnTable,
-        types::{Change, Conn, Owner, Provenance, SockId},
+        types::{Change, Conn, Owner, Provenance, SockId, TcpState},
     },
     proc,
 };
 
 use super::{
     hooks::{self, Hook},
-    object::{Counters, Handlers, Object, Purpose},
+    object::{Cost, Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
     ring::Ring,
@@ -266,10 +266,27 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2).
-    pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
-        let netns = self.netns;
-        let ours = self.table.listed().filter(|conn| conn.netns == netns);
-        let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
+    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(Some(self.netns), sink)
+    }
+
+    /// Reads the live rows of a namespace, or of all, listeners first.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+        let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
+        let listed = self.table.listed().filter(|conn| theirs(conn.netns));
+        let mut sockets = Vec::with_capacity(self.table.len());
+        let mut others = Vec::with_capacity(self.table.len());
+        for conn in listed {
+            let part = match conn.state {
+                TcpState::Listen => &mut sockets,
+                _ => &mut others,
+            };
+            part.extend(conn.id.kernel());
+        }
+        sockets.append(&mut others);
         let Self {
             object, refresh, ..
         } = self;
@@ -277,7 +294,7 @@ impl Session {
             .as_mut()
             .context("the refresh program is not loaded")?;
         refresh.read(object, &sockets, |_, row| {
-            if row.kind != ROW_GONE && row.netns == netns {
+            if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
         })
@@ -350,6 +367,11 @@ impl Session {
     /// bpf(2).
     pub fn counters(&self) -> Result<Counters> {
         self.object.counters()
+    }
+
+    /// What the kernel says of each program that is loaded.
+    pub fn program_costs(&self) -> Vec<(String, Cost)> {
+        self.object.costs()
     }
 
     /// How often each program was skipped because it was active on its CPU.
