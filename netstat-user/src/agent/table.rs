@@ -10,17 +10,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use netstat_common::{
-    lost::Counter,
-    row::{ROW_GONE, SockRow},
-};
+use netstat_common::row::{ROW_GONE, SockRow};
 use serde::Serialize;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::{
     clock,
     conn::types::Ktime,
-    kernel::session::{News, Session},
+    kernel::{
+        health::Doubt,
+        session::{News, Session},
+    },
     proto::reply::{End, Head, Holder, Row, SEES_HOLDERS},
 };
 
@@ -49,9 +49,6 @@ pub struct Table {
     budget: Budget,
     tick_ns: u64,
     started: Ktime,
-    /// Since when no event was lost.
-    exact_since: Ktime,
-    healings_seen: u64,
     holders_before: usize,
     drain_errors: u64,
 }
@@ -70,13 +67,11 @@ impl Table {
     pub fn new(session: Session, inbox: Inbox, budget: Budget) -> Self {
         let now = clock::ktime();
         Self {
-            healings_seen: session.healings,
             session,
             inbox,
             budget,
             tick_ns: clock::tick_ns(),
             started: now,
-            exact_since: now,
             holders_before: 0,
             drain_errors: 0,
         }
@@ -151,10 +146,6 @@ impl Table {
             // The loss is still there to be found the next time.
             self.drain_errors += 1;
         }
-        if self.session.healings != self.healings_seen {
-            self.healings_seen = self.session.healings;
-            self.exact_since = clock::ktime();
-        }
     }
 
     fn work(&mut self, jobs: Vec<Job>) {
@@ -181,16 +172,13 @@ impl Table {
             return;
         }
         let at = clock::ktime();
-        let lost = self
-            .session
-            .counters()
-            .map_or(0, |counters| counters.lost());
+        let health = self.session.health();
         for job in jobs {
             let rows = self.session.table.len();
             let head = Head {
                 ktime_ns: U64::new(at.0),
-                exact_since_ns: U64::new(self.exact_since.0),
-                lost: U64::new(lost),
+                exact_since_ns: U64::new(health.exact_since.ktime.0),
+                lost: U64::new(health.lost.of_sockets()),
                 netns: U32::new(job.netns.unwrap_or(0)),
                 flags: U32::ZERO,
                 rows_hint: U32::new(u32::try_from(rows).unwrap_or(u32::MAX)),
@@ -295,7 +283,7 @@ impl Table {
         for conn in self.session.table.listed() {
             *states.entry(conn.state.name()).or_default() += 1;
         }
-        let counters = self.session.counters().unwrap_or_default();
+        let health = self.session.health();
         let now = clock::ktime();
         let status = TableStatus {
             version: env!("CARGO_PKG_VERSION"),
@@ -303,17 +291,27 @@ impl Table {
             pid: std::process::id(),
             uptime_ns: now.since(self.started),
             now_ns: now.0,
-            exact_since_ns: self.exact_since.0,
+            exact_since_ns: health.exact_since.ktime.0,
+            exact_since_wall_ns: health.exact_since.wall_ns,
+            in_doubt: health.in_doubt.map(|doubt| match doubt {
+                Doubt::HalfOpen => "half-open connections",
+                Doubt::Everything => "everything",
+            }),
             sockets: self.session.table.len() as u64,
             states,
             events: self.session.events,
             lost: Losses {
-                ring_full: counters.get(Counter::RingFull),
-                bad_read: counters.get(Counter::BadRead),
+                ring_full: health.lost.ring_full,
+                unreadable: health.lost.unreadable,
+                undecoded: health.lost.undecoded,
+                skipped: health.lost.skipped,
             },
-            healings: self.session.healings,
+            healings: health.healings,
+            audits: health.audits,
+            mismatches: health.mismatches,
+            over_budget: health.over_budget,
             drain_errors: self.drain_errors,
-            second_copy: counters.get(Counter::SecondCopy),
+            second_copy: health.second_copy,
             hooks: self.hooks(),
             programs: self.programs(),
             answers_bytes: self.budget.used() as u64,
@@ -416,11 +414,16 @@ pub struct TableStatus {
     uptime_ns: u64,
     now_ns: u64,
     exact_since_ns: u64,
+    exact_since_wall_ns: u64,
+    in_doubt: Option<&'static str>,
     sockets: u64,
     states: BTreeMap<&'static str, u64>,
     events: u64,
     lost: Losses,
     healings: u64,
+    audits: u64,
+    mismatches: u64,
+    over_budget: u64,
     drain_errors: u64,
     second_copy: u64,
     hooks: Vec<HookStatus>,
@@ -432,7 +435,9 @@ pub struct TableStatus {
 #[derive(Debug, Serialize)]
 struct Losses {
     ring_full: u64,
-    bad_read: u64,
+    unreadable: u64,
+    undecoded: u64,
+    skipped: u64,
 }
 
 #[derive(Debug, Serialize)]

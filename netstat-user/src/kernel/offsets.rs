@@ -15,7 +15,15 @@ macro_rules! table {
     };
 }
 
+macro_rules! optional_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, of what a kernel may lack.
+        const OPTIONAL: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
+
 netstat_common::for_each_offset!(table);
+netstat_common::for_each_optional_offset!(optional_table);
 
 /// Names and values of the read-only globals that describe this kernel.
 ///
@@ -27,9 +35,13 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         btf: &btf,
         structs: Vec::new(),
     };
-    let mut globals = Vec::with_capacity(FIELDS.len() + 8);
+    let mut globals = Vec::with_capacity(FIELDS.len() + OPTIONAL.len() + 8);
     for &(name, of, path) in FIELDS {
         globals.push((name, finder.need(of, path)?.bytes()));
+    }
+    for &(name, of, path) in OPTIONAL {
+        let found = finder.field(of, path).map(Field::bytes);
+        globals.push((name, found.unwrap_or(names::ABSENT)));
     }
     globals.push((
         names::KEEPALIVE_TIMER,
