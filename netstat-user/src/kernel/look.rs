@@ -8,7 +8,10 @@ use netstat_common::{
 
 use crate::{
     clock,
-    conn::{table::ConnTable, types::Change},
+    conn::{
+        table::ConnTable,
+        types::{Change, TcpState},
+    },
 };
 
 use super::session::{News, Session};
@@ -45,14 +48,14 @@ impl Session {
     /// # Errors
     /// bpf(2), or no refresh program.
     pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
-        self.rows_of(self.netns, sink)
+        self.rows_of(Some(self.netns), sink)
     }
 
-    /// Reads the live rows of a namespace, by its inode number.
+    /// Reads the live rows of a network namespace, or of all; listeners first.
     ///
     /// # Errors
-    /// As [`Session::rows`].
-    pub fn rows_of(&mut self, netns: u32, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+    /// bpf(2), or no refresh program.
+    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
@@ -63,10 +66,19 @@ impl Session {
             self.later = later;
             found?;
         }
-        let ours = self.table.listed().filter(|conn| conn.netns == netns);
-        let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
+        let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
+        let mut sockets = Vec::with_capacity(self.table.len());
+        let mut others = Vec::with_capacity(self.table.len());
+        for conn in self.table.listed().filter(|conn| theirs(conn.netns)) {
+            let part = match conn.state {
+                TcpState::Listen => &mut sockets,
+                _ => &mut others,
+            };
+            part.extend(conn.id.kernel());
+        }
+        sockets.append(&mut others);
         self.read_rows(&sockets, |_, _, row| {
-            if row.kind != ROW_GONE && row.netns == netns {
+            if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
         })

@@ -222,15 +222,24 @@ impl Object {
 
     /// How often the kernel skipped a program because it was active on that CPU (Linux 5.12).
     pub fn recursion_misses(&self, program: &str) -> Option<u64> {
-        let Some(Program::BtfTracePoint(hook)) = self.ebpf.program(program) else {
-            return None;
-        };
-        let fd = hook.fd().ok()?.as_fd().as_raw_fd();
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-        line.trim().parse().ok()
+        field(&info(self.ebpf.program(program)?)?, "recursion_misses:")
+    }
+
+    /// What the kernel says of each program that is loaded, by name.
+    pub fn costs(&self) -> Vec<(String, Cost)> {
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = info(program)?;
+            let of = |name| field(&info, name).unwrap_or(0);
+            let cost = Cost {
+                run_time_ns: of("run_time_ns:"),
+                run_count: of("run_cnt:"),
+                recursion_misses: of("recursion_misses:"),
+            };
+            Some((name.to_owned(), cost))
+        });
+        let mut loaded: Vec<_> = loaded.collect();
+        loaded.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        loaded
     }
 
     /// Memory of an array map.
@@ -270,6 +279,29 @@ impl Object {
         map.set(0, value, 0)
             .with_context(|| format!("write {name}"))
     }
+}
+
+/// What a program has cost since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Nanoseconds that it ran, while the kernel kept statistics (`BPF_ENABLE_STATS`).
+    pub run_time_ns: u64,
+    /// Times that it ran meanwhile.
+    pub run_count: u64,
+    /// Times that it was skipped because it was active on its CPU; always kept (Linux 5.12).
+    pub recursion_misses: u64,
+}
+
+/// The kernel's text about a program that is loaded.
+fn info(program: &Program) -> Option<String> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
+}
+
+/// A number of such a text.
+fn field(info: &str, name: &str) -> Option<u64> {
+    let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
 }
 
 fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>

@@ -30,7 +30,7 @@ use super::{
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
-    object::{Counters, Handlers, Object, Purpose},
+    object::{Cost, Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
     ring::Ring,
@@ -231,6 +231,11 @@ impl Session {
     /// bpf(2).
     pub fn counters(&self) -> Result<Counters> {
         self.object.counters()
+    }
+
+    /// What the kernel says of each program that is loaded.
+    pub fn program_costs(&self) -> Vec<(String, Cost)> {
+        self.object.costs()
     }
 
     /// How often each program was skipped because it was active on its CPU.
