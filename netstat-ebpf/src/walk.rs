@@ -43,6 +43,7 @@ struct Nets {
 /// Run on demand: tells of the hash tables of all network namespaces. Those of namespaces without
 /// tables of their own (`net.ipv4.tcp_child_ehash_entries`) are the same, and told once.
 ///
+/// Hook: none, a test run.
 /// Since: Linux 6.1 (`net.ipv4.tcp_death_row.hashinfo`).
 /// Context: process, the reader's, under RCU.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/core/net_namespace.c#L345>
@@ -143,6 +144,7 @@ struct Cursor {
 /// Run on demand: sends a seed for each socket from bucket `next` of a table on. It stops when the
 /// ring is full and after `STEPS`; a chain that was not finished is walked again by the next run.
 ///
+/// Hook: none, a test run.
 /// Since: Linux 5.19 (listeners in nulls lists).
 /// Context: process, the reader's, under RCU.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_hashtables.c#L505>
