@@ -1,8 +1,10 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
+mod agent;
 mod builders;
 mod log;
 mod log_ends;
+mod log_output;
 mod losses;
 mod owners;
 mod random;
@@ -10,3 +12,4 @@ mod rescans;
 mod rights;
 mod seeds;
 mod states;
+mod storm;

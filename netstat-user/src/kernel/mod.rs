@@ -2,8 +2,12 @@
 //! means is decided in [`crate::conn`].
 
 pub mod btf;
+mod checkup;
+pub mod heal;
+pub mod health;
 pub mod hooks;
 pub mod learn;
+mod look;
 pub mod map;
 pub mod object;
 pub mod offsets;
@@ -11,3 +15,4 @@ pub mod record;
 pub mod refresh;
 pub mod ring;
 pub mod session;
+pub mod walk;
