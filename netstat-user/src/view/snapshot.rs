@@ -6,11 +6,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Fact, InetTable, OwnerAccess, Standing};
+use crate::{
+    source::{Fact, InetTable, OwnerAccess, Standing},
+    view::log::utc,
+};
 
 use super::{
     addr, json,
-    log::utc,
     row::{InetRow, UnixRow},
     state, unix,
 };
