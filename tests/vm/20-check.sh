@@ -1,2 +1,3 @@
+#: since 5.17
 # The hooks of this kernel: the live table must work.
 netstat-bpf check

@@ -31,7 +31,7 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         btf,
         &format!("{VMLINUX} (CONFIG_DEBUG_INFO_BTF=y)"),
     )?;
-    let rights = privilege::missing();
+    let rights = privilege::rights();
     line(
         out,
         "rights",
@@ -39,7 +39,7 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         rights.as_deref().unwrap_or("CAP_BPF and CAP_PERFMON held"),
     )?;
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let confidential = lockdown.contains("[confidentiality]");
+    let confidential = privilege::lockdown().is_some();
     let state = if lockdown.is_empty() {
         "none"
     } else {
@@ -52,7 +52,7 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         &format!("{state} (confidentiality forbids reading kernel memory)"),
     )?;
     line(out, "/proc", proc_is_ours(), "shows our own PID namespace")?;
-    if !btf || rights.is_some() {
+    if !btf || rights.is_some() || confidential {
         writeln!(out, "live table no: {FALLBACK}")?;
         return Ok(false);
     }
