@@ -1,6 +1,10 @@
 //! The subcommands: what was typed, nothing else.
 
+mod log;
+
 use clap::{Parser, Subcommand};
+
+pub use self::log::Log;
 
 /// netstat fed by eBPF: an exact live table of connections.
 #[derive(Debug, Parser)]
@@ -15,7 +19,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Log every change of state as it happens
-    Log(Log),
+    Log(Box<Log>),
     /// Tell which hooks this kernel offers, and why others are not used
     Check(Check),
 }
@@ -23,14 +27,6 @@ pub enum Command {
 impl Command {
     /// The words that make a command line ours and not netstat's.
     pub const WORDS: [&str; 2] = ["log", "check"];
-}
-
-/// `netstat-bpf log`
-#[derive(Debug, clap::Args)]
-pub struct Log {
-    /// Print one JSON object a line (docs/log-schema.md) instead of text
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `netstat-bpf check`

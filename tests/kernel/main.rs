@@ -3,6 +3,7 @@
 mod builders;
 mod log;
 mod log_ends;
+mod log_output;
 mod losses;
 mod owners;
 mod random;
@@ -10,3 +11,4 @@ mod rescans;
 mod rights;
 mod seeds;
 mod states;
+mod storm;

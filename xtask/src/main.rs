@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod docs;
 mod exec;
 mod linker;
 mod run;
@@ -33,6 +34,8 @@ enum Task {
     Setup(setup::Options),
     /// Build target/release/netstat-bpf with its BPF programs inside
     Build(build::Options),
+    /// Write target/dist/man/*.1 and target/dist/completions/ (bash, zsh, fish)
+    Docs(docs::Options),
     /// Build, then run netstat-bpf as root with the arguments after `--`
     Run(run::Options),
     /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options).map(|_| ExitCode::SUCCESS),
         Task::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
+        Task::Docs(options) => docs::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),

@@ -2,8 +2,11 @@
 //! means is decided in [`crate::conn`].
 
 pub mod btf;
+mod heal;
+pub mod health;
 pub mod hooks;
 pub mod learn;
+mod look;
 pub mod map;
 pub mod object;
 pub mod offsets;

@@ -236,11 +236,6 @@ impl Counters {
     pub fn get(&self, counter: Counter) -> u64 {
         self.0[counter as usize]
     }
-
-    /// Socket events that were lost: the table is in doubt if this grows.
-    pub fn lost(&self) -> u64 {
-        self.get(Counter::RingFull) + self.get(Counter::BadRead)
-    }
 }
 
 impl Handlers {

@@ -5,30 +5,22 @@
 //! so a socket that closes after the iterator saw it is taken out again by its own event.
 
 use std::{
-    io::Read as _,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    path::Path,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
-use netstat_common::{
-    event::ProcEvent,
-    names,
-    row::{ROW_GONE, SockRow},
-};
+use netstat_common::{event::ProcEvent, lost::Counter, names};
 
 use crate::{
     clock,
-    conn::{
-        table::ConnTable,
-        types::{Change, Conn, Owner, Provenance, SockId},
-    },
-    proc,
+    conn::{table::ConnTable, types::Change},
 };
 
 use super::{
+    heal::this_moment,
+    health::{Doubt, Health},
     hooks::{self, Hook},
     object::{Counters, Handlers, Object, Purpose},
     record::{Record, decode},
@@ -43,8 +35,6 @@ pub struct News {
     pub changes: Vec<Change>,
     /// Events about processes.
     pub processes: Vec<ProcEvent>,
-    /// Records that could not be decoded: a defect, counted and never silent.
-    pub undecoded: u64,
 }
 
 /// Where the sockets of before our time come from.
@@ -58,10 +48,10 @@ pub enum SeedFrom {
 
 /// A running tracer.
 pub struct Session {
-    object: Object,
+    pub(super) object: Object,
     ring: Ring,
     /// `None` where the kernel cannot loop in a program (before 5.17), or /proc was asked for.
-    refresh: Option<Refresh>,
+    pub(super) refresh: Option<Refresh>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -70,11 +60,11 @@ pub struct Session {
     pub netns: u32,
     /// Socket events taken in.
     pub events: u64,
-    /// Times that the table was checked against the kernel because events had been lost.
-    pub healings: u64,
+    pub(super) health: Health,
     sleeping: super::map::Mapped<u64, true>,
-    seen: Counters,
-    pid_of_inode: Vec<(u64, u32)>,
+    /// Losses that a healing has dealt with.
+    healed: u64,
+    pub(super) pid_of_inode: Vec<(u64, u32)>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -122,14 +112,15 @@ impl Session {
             hooks,
             netns: own_netns()?,
             events: 0,
-            healings: 0,
+            health: Health::default(),
             sleeping,
-            seen: Counters::default(),
+            healed: 0,
             pid_of_inode: Vec::new(),
             logger,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
+        session.health.exact_since = this_moment();
         Ok(session)
     }
 
@@ -144,20 +135,32 @@ impl Session {
         }
         self.table.expire(clock::ktime(), &mut news.changes);
         let counters = self.object.counters()?;
-        if counters.lost() > self.seen.lost() {
+        self.health.lost.count(&counters);
+        self.health.second_copy = counters.get(Counter::SecondCopy);
+        let lost = self.health.lost.of_sockets();
+        if lost > self.healed {
+            self.health.in_doubt = Some(Doubt::Everything);
             self.heal(news)?;
+            self.health.in_doubt = None;
             // Losses during the healing are found the next time.
-            self.seen = counters;
+            self.healed = lost;
         }
         Ok(())
     }
 
-    fn take(&mut self, news: &mut News) {
+    /// How far the table can be believed, as of the last drain.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    pub(super) fn take(&mut self, news: &mut News) {
         let Self {
             ring,
             table,
             events,
             pid_of_inode,
+            health,
             ..
         } = self;
         ring.drain(|bytes| match decode(bytes) {
@@ -172,177 +175,8 @@ impl Session {
                 let held = chunk.inodes.iter().filter(|inode| **inode != 0);
                 pid_of_inode.extend(held.map(|inode| (*inode, chunk.pid)));
             }
-            None => news.undecoded += 1,
+            None => health.lost.undecoded += 1,
         });
-    }
-
-    /// Adds the sockets of our namespace that the table lacks, and completes them.
-    fn seed(&mut self, news: &mut News) -> Result<()> {
-        if self.refresh.is_none() {
-            return self.seed_from_proc();
-        }
-        self.iterate("iter_tcp", news)?;
-        let bare = self.table.bare();
-        let Self {
-            object,
-            refresh: Some(refresh),
-            table,
-            ..
-        } = self
-        else {
-            return Ok(());
-        };
-        refresh.read(object, &bare, |index, row| table.seed_row(bare[index], row))
-    }
-
-    /// What /proc lists and no event has told.
-    fn seed_from_proc(&mut self) -> Result<()> {
-        let seeds = proc::tcp_sockets(self.netns)?;
-        let owners = proc::owners(Path::new("/proc")).by_inode;
-        for seed in seeds {
-            let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
-            let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
-                pid,
-                comm: [0; 16],
-                provenance: Provenance::Seeded,
-            });
-            self.table.seed_proc(Conn { owner, ..seed.conn });
-        }
-        Ok(())
-    }
-
-    /// Makes the table right after a loss: drops what is gone, adds what is missing.
-    fn heal(&mut self, news: &mut News) -> Result<()> {
-        self.healings += 1;
-        let known = self.table.held();
-        let state = |table: &ConnTable, skaddr| table.get(SockId::Kernel(skaddr)).map(|c| c.state);
-        let Self {
-            object,
-            refresh: Some(refresh),
-            table,
-            ..
-        } = self
-        else {
-            return Ok(());
-        };
-        let mut read = Vec::with_capacity(known.len());
-        refresh.read(object, &known, |index, row| {
-            read.push((known[index], state(table, known[index]), *row));
-        })?;
-        // What an event in the ring tells is told by that event, and is newer than the table was.
-        self.take(news);
-        let now = clock::ktime();
-        for (skaddr, before, row) in read {
-            if state(&self.table, skaddr) != before {
-                continue;
-            }
-            if row.kind == ROW_GONE {
-                self.table.forget(skaddr, now, &mut news.changes);
-            } else {
-                self.table.correct(skaddr, &row, now, &mut news.changes);
-            }
-        }
-        self.seed(news)
-    }
-
-    /// Runs an iterator to its end, emptying the ring each time that it fills.
-    fn iterate(&mut self, program: &str, news: &mut News) -> Result<()> {
-        let mut file = self.object.iterate(program)?;
-        let mut nothing = [0; 64];
-        loop {
-            let read = file.read(&mut nothing);
-            self.take(news);
-            match read {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                // The ring was full; the kernel hands over the same object again.
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).with_context(|| format!("read {program}")),
-            }
-        }
-    }
-
-    /// Reads the live rows of our namespace.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
-        let netns = self.netns;
-        let ours = self.table.listed().filter(|conn| conn.netns == netns);
-        let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
-        let Self {
-            object, refresh, ..
-        } = self;
-        let refresh = refresh
-            .as_mut()
-            .context("the refresh program is not loaded")?;
-        refresh.read(object, &sockets, |_, row| {
-            if row.kind != ROW_GONE && row.netns == netns {
-                sink(row);
-            }
-        })
-    }
-
-    /// Which processes have which sockets open: inode and process id, ascending.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
-        self.pid_of_inode.clear();
-        if self.refresh.is_some() {
-            self.iterate("iter_fds", news)?;
-        }
-        let mut holders = std::mem::take(&mut self.pid_of_inode);
-        holders.sort_unstable();
-        holders.dedup();
-        Ok(holders)
-    }
-
-    /// The inode of each of these sockets that is listed; 0 where it has none.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
-        let mut found = Vec::new();
-        let Self {
-            object,
-            refresh: Some(refresh),
-            ..
-        } = self
-        else {
-            return Ok(found);
-        };
-        refresh.read(object, sockets, |index, row| {
-            if row.kind != ROW_GONE {
-                found.push((sockets[index], row.inode));
-            }
-        })?;
-        Ok(found)
-    }
-
-    /// Looks at the minisocks that may have changed without an event.
-    ///
-    /// # Errors
-    /// bpf(2).
-    pub fn look_at_half_closed(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        let waiting = self.table.half_closed();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let now = clock::ktime();
-        let Self {
-            object,
-            refresh: Some(refresh),
-            table,
-            ..
-        } = self
-        else {
-            return Ok(());
-        };
-        refresh.read(object, &waiting, |index, row| {
-            table.observe(waiting[index], row, now, changes);
-        })
     }
 
     /// Counters of the BPF programs.

@@ -68,9 +68,10 @@ impl LiveSource {
         let mut news = News::default();
         self.session.drain(&mut news)?;
         // A loss may have been found between two rounds.
-        if self.session.healings != self.told_healings {
-            self.told_healings = self.session.healings;
-            let lost = self.session.counters()?.lost();
+        let health = self.session.health();
+        if health.healings != self.told_healings {
+            self.told_healings = health.healings;
+            let lost = health.lost.of_sockets();
             self.remark = Some(format!(
                 "{lost} events lost since the start; the table was checked against the kernel"
             ));

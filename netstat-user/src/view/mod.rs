@@ -11,6 +11,7 @@ pub mod iface_hardware;
 pub mod iface_order;
 pub mod iface_rows;
 pub mod inet;
+pub mod journal;
 pub mod log;
 pub mod masq;
 pub mod names;
