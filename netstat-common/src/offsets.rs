@@ -43,6 +43,7 @@ macro_rules! for_each_offset {
             TIMER_FUNCTION: "timer_list", "function";
             TIMER_PPREV: "timer_list", "entry.pprev";
             TW_TIMER: "inet_timewait_sock", "tw_timer";
+            TW_TB: "inet_timewait_sock", "tw_tb";
             TW_SUBSTATE: "inet_timewait_sock", "tw_substate";
             RSK_TIMER: "request_sock", "rsk_timer";
             TASK_TGID: "task_struct", "tgid";

@@ -5,9 +5,12 @@
 #![no_main]
 
 mod end;
+mod fentry;
 mod globals;
 mod iter;
+mod kprobe;
 mod maps;
+mod minisock;
 mod process;
 mod read;
 mod refresh;

@@ -47,10 +47,20 @@ pub fn count(counter: Counter) {
 /// Wakes user space only if it sleeps, or each time another `WAKE_BYTES` have gathered.
 #[inline(always)]
 pub fn emit<T: 'static>(record: &T, full: Counter) -> bool {
+    emit_if(record, full, || true)
+}
+
+/// As [`emit`], if `wanted` says so once the record has its place in the ring's order.
+#[inline(always)]
+pub fn emit_if<T: 'static>(record: &T, full: Counter, wanted: impl FnOnce() -> bool) -> bool {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(full);
         return false;
     };
+    if !wanted() {
+        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return false;
+    }
     // SAFETY: the slot has the size of `T` and is ours until it is submitted.
     unsafe { core::ptr::copy_nonoverlapping(record, slot.as_mut_ptr(), 1) };
     slot.submit(wake_flags((size_of::<T>() as u64 + 15) & !7));

@@ -131,7 +131,7 @@ fn boot(
     cache: &Path,
 ) -> Result<Vec<String>> {
     say(&format!("booting {} {words}", kernel.image.display()));
-    let (own, modules) = (guest::scripts(scripts), guest::modules(kernel)?);
+    let (own, modules) = (guest::scripts(scripts)?, guest::modules(kernel)?);
     let archive = initramfs::archive(common.iter().chain(&own).chain(&modules));
     let initramfs = cache.join("initramfs.cpio");
     fs::write(&initramfs, archive).context("cannot write the initramfs")?;

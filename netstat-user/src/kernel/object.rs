@@ -10,14 +10,18 @@ use anyhow::{Context as _, Result, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, PerCpuArray},
-    programs::{BtfTracePoint, Iter, Program, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, RawTracePoint},
 };
+use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
 };
 
-use super::offsets::{VMLINUX, globals};
+use super::{
+    hooks::How,
+    offsets::{VMLINUX, globals},
+};
 
 /// What the object is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct Object {
     pub ebpf: Ebpf,
     /// The kernel's types, for loading programs.
     pub btf: Btf,
+    /// What the timer programs were told.
+    pub handlers: Handlers,
 }
 
 impl Object {
@@ -91,21 +97,62 @@ impl Object {
                 "/netstat-ebpf"
             )))
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
-        Ok(Self { ebpf, btf })
+        Ok(Self {
+            ebpf,
+            btf,
+            handlers,
+        })
     }
 
-    /// Loads and attaches a `tp_btf` program.
+    /// Loads and attaches a program to a tracepoint or a function.
     ///
     /// # Errors
     /// The verifier's or the attachment's refusal.
-    pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = &self.btf;
-        let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
-        hook.load(tracepoint, btf)
-            .with_context(|| format!("load {program}"))?;
-        hook.attach()
-            .with_context(|| format!("attach {program} to {tracepoint}"))?;
-        Ok(())
+    pub fn attach(&mut self, program: &str, how: How, target: &str) -> Result<()> {
+        let Self { ebpf, btf, .. } = self;
+        let (loaded, attached) = match how {
+            How::Tracepoint => {
+                let hook: &mut BtfTracePoint = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Fentry => {
+                let hook: &mut FEntry = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Fexit => {
+                let hook: &mut FExit = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Kprobe => {
+                let hook: &mut KProbe = program_of(ebpf, program)?;
+                (hook.load(), hook.attach(target, 0).map(drop))
+            }
+        };
+        // A program that was not loaded cannot be attached: the first failure is the reason.
+        loaded.with_context(|| format!("load {program}"))?;
+        let attached = attached.with_context(|| format!("attach {program} to {target}"));
+        if attached.is_err() {
+            self.detach(program);
+        }
+        attached
+    }
+
+    /// Detaches and unloads a program, if it was loaded.
+    pub fn detach(&mut self, program: &str) {
+        // The only failure is that it was not loaded.
+        let _ = match self.ebpf.program_mut(program) {
+            Some(Program::BtfTracePoint(hook)) => hook.unload(),
+            Some(Program::FEntry(hook)) => hook.unload(),
+            Some(Program::FExit(hook)) => hook.unload(),
+            Some(Program::KProbe(hook)) => hook.unload(),
+            _ => Ok(()),
+        };
+    }
+
+    /// Whether this kernel's BTF has a function.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.btf.id_by_type_name_kind(name, BtfKind::Func).is_ok()
     }
 
     /// Loads an iterator program.
@@ -165,10 +212,7 @@ impl Object {
 
     /// How often the kernel skipped a program because it was active on that CPU (Linux 5.12).
     pub fn recursion_misses(&self, program: &str) -> Option<u64> {
-        let Some(Program::BtfTracePoint(hook)) = self.ebpf.program(program) else {
-            return None;
-        };
-        let fd = hook.fd().ok()?.as_fd().as_raw_fd();
+        let fd = self.ebpf.program(program)?.fd().ok()?.as_fd().as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
         let line = info
             .lines()

@@ -81,14 +81,20 @@ poweroff -f
     )
 }
 
-/// Init and the scripts of one boot.
-pub(super) fn scripts(scripts: &[&Script]) -> Vec<File> {
+/// Init and the scripts of one boot, with what they share.
+///
+/// # Errors
+/// `tests/vm/lib.bash` cannot be read.
+pub(super) fn scripts(scripts: &[&Script]) -> Result<Vec<File>> {
     let mut guest = Guest::default();
+    let lib = workspace().join("tests/vm/lib.bash");
+    let lib = fs::read_to_string(&lib).with_context(|| format!("cannot read {}", lib.display()))?;
+    guest.text("scripts/lib.bash", lib);
     guest.text("init", init(scripts));
     for script in scripts {
         guest.text(&format!("scripts/{}", script.name), script.text.clone());
     }
-    guest.files.into_values().collect()
+    Ok(guest.files.into_values().collect())
 }
 
 /// What every boot has: programs and tests.

@@ -1,0 +1,67 @@
+//! What every rung tells of a timewait or request minisock.
+
+use aya_ebpf::{EbpfContext, helpers::bpf_jiffies64};
+use aya_log_ebpf::debug;
+use netstat_common::{
+    event::{FLAG_EXPIRED, FLAG_HASHED, KIND_TW_CANCEL, KIND_TW_START},
+    lost::Counter,
+};
+
+use crate::{
+    globals::*,
+    maps::{count, emit_if},
+    read::{CopiedSock, Fields as _, Load as _, Probe, at, common},
+};
+
+/// Whether an event must be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// In any case.
+    Always,
+    /// Only if the minisock is in its hash chain after its place in the ring is taken. Its end is
+    /// told after it was taken out of the chain, on whatever CPU: so a begin that stands behind
+    /// the end in the ring is never told.
+    IfHashed,
+}
+
+/// Sends one event about the minisock at `sk`, whose timer stands `timer_at` bytes inside it.
+#[inline(always)]
+pub fn minisock(ctx: &impl EbpfContext, kind: u32, sk: *const u8, timer_at: u64, tell: Tell) {
+    // SAFETY: probe reads check the address themselves.
+    let event = unsafe {
+        let fields = CopiedSock::read(sk);
+        let mut event = common(kind, sk, &fields);
+        if hashed(sk, fields.get(SKC_PPREV.load())) {
+            event.flags |= FLAG_HASHED;
+        }
+        let expires: u64 = Probe::load(at(sk, timer_at + TIMER_EXPIRES.load()));
+        if (expires as i64).wrapping_sub(bpf_jiffies64() as i64) <= 0 {
+            event.flags |= FLAG_EXPIRED;
+        }
+        if kind == KIND_TW_START || kind == KIND_TW_CANCEL {
+            event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
+        } else {
+            event.listener = fields.get(RSK_LISTENER.load());
+        }
+        event
+    };
+    debug!(
+        ctx,
+        "minisock kind {} flags {} port {}", kind, event.flags, event.sport
+    );
+    let wanted = || {
+        // SAFETY: as above.
+        tell == Tell::Always || unsafe { hashed(sk, Probe::load(at(sk, SKC_PPREV.load()))) }
+    };
+    if emit_if(&event, Counter::RingFull, wanted) {
+        count(Counter::Emitted);
+    }
+}
+
+/// Whether the predecessor in the hash chain points back.
+#[inline(always)]
+unsafe fn hashed(sk: *const u8, pprev: u64) -> bool {
+    let node = at(sk, SKC_NODE.load());
+    // SAFETY: probe reads check the address.
+    pprev != 0 && unsafe { Probe::load::<u64>(pprev as *const u8) } == node as u64
+}
