@@ -32,6 +32,8 @@ same() {
         return 1
     done
     echo "the reference never said the same twice: $*"
+    diff /tmp/before /tmp/after || :
+    diff /tmp/before-errors /tmp/after-errors || :
     return 1
 }
 
