@@ -13,11 +13,12 @@ serve() {
 same() {
     local try status
     for try in 1 2 3 4 5 6; do
-        $WITH netstat "$@" >/tmp/before 2>/tmp/before-errors && status=0 || status=$?
+        # The connection that stays is not theirs.
+        $WITH netstat "$@" 10>&- >/tmp/before 2>/tmp/before-errors && status=0 || status=$?
         echo "status $status" >>/tmp/before
-        $WITH netstat-bpf "$@" >/tmp/got 2>/tmp/got-errors && status=0 || status=$?
+        $WITH netstat-bpf "$@" 10>&- >/tmp/got 2>/tmp/got-errors && status=0 || status=$?
         echo "status $status" >>/tmp/got
-        $WITH netstat "$@" >/tmp/after 2>/tmp/after-errors && status=0 || status=$?
+        $WITH netstat "$@" 10>&- >/tmp/after 2>/tmp/after-errors && status=0 || status=$?
         echo "status $status" >>/tmp/after
         if ! cmp -s /tmp/before /tmp/after || ! cmp -s /tmp/before-errors /tmp/after-errors; then
             continue

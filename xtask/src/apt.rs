@@ -116,6 +116,9 @@ pub(crate) fn unpack(packages: &[&str], into: &Path) -> Result<()> {
     if find("apt-get").is_none() || find("dpkg-deb").is_none() {
         bail!("{names}: these come from Debian packages, and there is no apt-get or dpkg-deb here");
     }
+    if !packages.iter().all(|package| known(package)) {
+        update()?;
+    }
     let plan = output(
         Command::new("apt-get")
             .args([
