@@ -1,9 +1,16 @@
 //! What every rung tells of a timewait or request minisock.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_jiffies64};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
+    macros::map,
+    maps::PerCpuArray,
+};
 use aya_log_ebpf::debug;
 use netstat_common::{
-    event::{FLAG_EXPIRED, FLAG_HASHED, KIND_TW_CANCEL, KIND_TW_START},
+    event::{
+        FLAG_EXPIRED, FLAG_HASHED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START,
+    },
     lost::Counter,
 };
 
@@ -12,6 +19,20 @@ use crate::{
     maps::{count, emit_if},
     read::{CopiedSock, Fields as _, Load as _, Probe, at, common},
 };
+
+/// Events of request sockets that a CPU has sent in a window of time.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Spent {
+    window: u64,
+    events: u64,
+}
+
+#[map]
+static SPENT: PerCpuArray<Spent> = PerCpuArray::with_max_entries(1, 0);
+
+/// A window of the budget lasts 2^27 ns.
+const WINDOW_SHIFT: u32 = 27;
 
 /// Whether an event must be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +48,9 @@ pub enum Tell {
 /// Sends one event about the minisock at `sk`, whose timer stands `timer_at` bytes inside it.
 #[inline(always)]
 pub fn minisock(ctx: &impl EbpfContext, kind: u32, sk: *const u8, timer_at: u64, tell: Tell) {
+    if (kind == KIND_REQ_START || kind == KIND_REQ_CANCEL) && !within_budget() {
+        return;
+    }
     // SAFETY: probe reads check the address themselves.
     let event = unsafe {
         let fields = CopiedSock::read(sk);
@@ -64,4 +88,27 @@ unsafe fn hashed(sk: *const u8, pprev: u64) -> bool {
     let node = at(sk, SKC_NODE.load());
     // SAFETY: probe reads check the address.
     pprev != 0 && unsafe { Probe::load::<u64>(pprev as *const u8) } == node as u64
+}
+
+/// Whether an event of a request socket may be sent; counts it if not. Whoever sends SYNs decides
+/// how many there are, so they may not drown the events of connections.
+#[inline(always)]
+fn within_budget() -> bool {
+    let Some(spent) = SPENT.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: this CPU's slot; bottom halves are off, so no other request is handled on it.
+    unsafe {
+        let window = bpf_ktime_get_ns() >> WINDOW_SHIFT;
+        if (*spent).window != window {
+            (*spent).window = window;
+            (*spent).events = 0;
+        }
+        (*spent).events += 1;
+        if (*spent).events <= HALF_OPEN_BUDGET.load() {
+            return true;
+        }
+    }
+    count(Counter::OverBudget);
+    false
 }
