@@ -2,6 +2,7 @@
 
 mod agent;
 mod builders;
+mod json;
 mod log;
 mod log_ends;
 mod log_output;
