@@ -96,7 +96,7 @@ impl Continuous {
 
     #[track_caller]
     fn await_some<T>(&mut self, what: &str, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
-        let end = Instant::now() + wait::deadline();
+        let end = Instant::now() + wait::DEADLINE;
         loop {
             self.pending.extend(self.lines.try_iter());
             if let Some(found) = find(self) {
@@ -111,7 +111,7 @@ impl Continuous {
                 Instant::now() < end,
                 "netstat-bpf -c {}: no {what} in {} s, only {:?}",
                 self.args.join(" "),
-                wait::deadline().as_secs(),
+                wait::DEADLINE.as_secs(),
                 self.pending
             );
         }

@@ -67,7 +67,7 @@ impl Door {
             Err(error) => panic!("accept an actor: {error}"),
         });
         stream
-            .set_read_timeout(Some(wait::deadline()))
+            .set_read_timeout(Some(wait::DEADLINE))
             .expect("limit the patience with an actor");
         let mut control = BufReader::new(stream);
         let mut hello = String::new();

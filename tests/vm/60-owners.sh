@@ -3,4 +3,4 @@
 #: seconds 1200
 # The kernel tests of tests/kernel/owners.rs. Emulation is slow: what takes a second takes ten.
 set -eu
-NETSTAT_TEST_PATIENCE=240 /tests/kernel --test-threads=1 owners::
+/tests/kernel --test-threads=1 owners::

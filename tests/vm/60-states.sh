@@ -3,4 +3,4 @@
 #: seconds 2400
 # The kernel tests of tests/kernel/states.rs. Emulation is slow: what takes a second takes ten.
 set -eu
-NETSTAT_TEST_PATIENCE=240 /tests/kernel --test-threads=1 states::
+/tests/kernel --test-threads=1 states::
