@@ -26,6 +26,7 @@ pub mod sctp;
 pub mod state;
 pub mod stats;
 mod stats_tables;
+pub mod status;
 pub mod timer;
 pub mod unix;
 
