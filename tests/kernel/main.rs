@@ -3,6 +3,7 @@
 mod agent;
 mod agent_load;
 mod builders;
+mod json;
 mod log;
 mod log_ends;
 mod log_output;

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod check;
 mod choose;
 pub mod iface;
+mod json;
 pub mod live;
 pub mod log;
 pub mod masq;
