@@ -1,6 +1,7 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
 mod agent;
+mod agent_load;
 mod builders;
 mod json;
 mod log;
