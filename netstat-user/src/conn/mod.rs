@@ -10,6 +10,7 @@
 mod end;
 #[cfg(test)]
 mod end_tests;
+mod entries;
 pub mod filter;
 mod full;
 mod minisock;

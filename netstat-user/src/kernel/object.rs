@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, PerCpuArray},
@@ -49,12 +49,15 @@ const WAKE_BYTES: u64 = 2 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// What loading after [`Object::release_types`] says: a defect of ours.
+const RELEASED: &str = "the kernel's types were released already";
+
 /// A loaded object. Dropping it detaches everything.
 pub struct Object {
     /// The maps and programs.
     pub ebpf: Ebpf,
-    /// The kernel's types, for loading programs.
-    pub btf: Btf,
+    /// The kernel's types, for loading programs; `None` when all are loaded.
+    btf: Option<Btf>,
 }
 
 impl Object {
@@ -66,13 +69,19 @@ impl Object {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
-        let mut values = globals(&blob)?;
+        // 30 MB of objects and the better part of the start: on a CPU of its own where there is one.
+        let (values, btf) = std::thread::scope(|scope| {
+            let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
+            (globals(&blob), types.join())
+        });
+        let mut values = values?;
+        let btf = btf
+            .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
+            .context("parse the kernel's BTF")?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         values.push((offsets::WAKE_BYTES, WAKE_BYTES));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
-        let btf =
-            Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
         let ring = if purpose == Purpose::Snapshot {
             SNAPSHOT_RING
         } else {
@@ -91,7 +100,10 @@ impl Object {
                 "/netstat-ebpf"
             )))
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
-        Ok(Self { ebpf, btf })
+        Ok(Self {
+            ebpf,
+            btf: Some(btf),
+        })
     }
 
     /// Loads and attaches a `tp_btf` program.
@@ -99,7 +111,7 @@ impl Object {
     /// # Errors
     /// The verifier's or the attachment's refusal.
     pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
         hook.load(tracepoint, btf)
             .with_context(|| format!("load {program}"))?;
@@ -113,10 +125,20 @@ impl Object {
     /// # Errors
     /// The kernel lacks the iterator, or the verifier refuses.
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
         iter.load(kind, btf)
             .with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
+    pub fn release_types(&mut self) {
+        self.btf = None;
+        #[cfg(target_env = "gnu")]
+        // SAFETY: no precondition.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// Makes a new pass over an iterator: each has its own.

@@ -121,6 +121,9 @@ impl Session {
         let mut news = News::default();
         session.seed(&mut news)?;
         session.health.exact_since = this_moment();
+        if purpose != Purpose::Snapshot {
+            session.object.release_types();
+        }
         Ok(session)
     }
 
