@@ -11,3 +11,4 @@ pub mod lost;
 pub mod names;
 pub mod offsets;
 pub mod row;
+pub mod walk;

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use netstat_common::{
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     row::{BATCH, SockRow},
+    walk::WalkState,
 };
 
 use crate::globals::WAKE_BYTES;
@@ -27,6 +28,10 @@ pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MM
 /// The rows of that batch.
 #[map]
 pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
+
+/// What the walk is to do, and how far it is.
+#[map]
+pub static WALK: Array<WalkState> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Whether user space sleeps.
 #[map]

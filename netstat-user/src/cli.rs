@@ -1,10 +1,14 @@
 //! The subcommands: what was typed, nothing else.
 
+mod agent;
 mod log;
 
 use clap::{Parser, Subcommand};
 
-pub use self::log::Log;
+pub use self::{
+    agent::{Agent, Status},
+    log::Log,
+};
 
 /// netstat fed by eBPF: an exact live table of connections.
 #[derive(Debug, Parser)]
@@ -22,11 +26,15 @@ pub enum Command {
     Log(Box<Log>),
     /// Tell which hooks this kernel offers, and why others are not used
     Check(Check),
+    /// Keep a live table of all network namespaces and serve it to other netstat-bpf
+    Agent(Agent),
+    /// Tell how the agent is: hooks, losses, clients, its own cost
+    Status(Status),
 }
 
 impl Command {
     /// The words that make a command line ours and not netstat's.
-    pub const WORDS: [&str; 2] = ["log", "check"];
+    pub const WORDS: [&str; 4] = ["log", "check", "agent", "status"];
 }
 
 /// `netstat-bpf check`

@@ -1,5 +1,6 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
+mod agent;
 mod builders;
 mod log;
 mod log_ends;

@@ -17,7 +17,7 @@ mod minisock;
 #[cfg(test)]
 mod model;
 mod owner;
-mod seed;
+pub mod seed;
 pub mod table;
 #[cfg(test)]
 mod table_tests;

@@ -1,11 +1,17 @@
 //! Reading what a running tracer knows: live rows, inodes, holders.
 
 use anyhow::{Result, bail};
-use netstat_common::row::{ROW_GONE, SockRow};
+use netstat_common::{
+    row::{ROW_GONE, SockRow},
+    walk::ONLY_HALF_OPEN,
+};
 
 use crate::{
     clock,
-    conn::{table::ConnTable, types::Change},
+    conn::{
+        table::ConnTable,
+        types::{Change, TcpState},
+    },
 };
 
 use super::session::{News, Session};
@@ -41,15 +47,38 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(Some(self.netns), sink)
+    }
+
+    /// Reads the live rows of a network namespace, or of all; listeners first.
+    ///
+    /// # Errors
+    /// bpf(2), or no refresh program.
+    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
-        let netns = self.netns;
-        let ours = self.table.listed().filter(|conn| conn.netns == netns);
-        let sockets: Vec<u64> = ours.filter_map(|conn| conn.id.kernel()).collect();
+        if self.in_flood() {
+            // Half-open connections whose events were dropped are found in the hash tables.
+            let mut later = std::mem::take(&mut self.later);
+            let found = self.complete(ONLY_HALF_OPEN, &mut later);
+            self.later = later;
+            found?;
+        }
+        let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
+        let mut sockets = Vec::with_capacity(self.table.len());
+        let mut others = Vec::with_capacity(self.table.len());
+        for conn in self.table.listed().filter(|conn| theirs(conn.netns)) {
+            let part = match conn.state {
+                TcpState::Listen => &mut sockets,
+                _ => &mut others,
+            };
+            part.extend(conn.id.kernel());
+        }
+        sockets.append(&mut others);
         self.read_rows(&sockets, |_, _, row| {
-            if row.kind != ROW_GONE && row.netns == netns {
+            if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
         })

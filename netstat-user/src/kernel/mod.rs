@@ -2,7 +2,8 @@
 //! means is decided in [`crate::conn`].
 
 pub mod btf;
-mod heal;
+mod checkup;
+pub mod heal;
 pub mod health;
 pub mod hooks;
 pub mod learn;
@@ -14,3 +15,4 @@ pub mod record;
 pub mod refresh;
 pub mod ring;
 pub mod session;
+pub mod walk;

@@ -23,13 +23,33 @@ macro_rules! optional_table {
 }
 
 netstat_common::for_each_offset!(table);
+
+macro_rules! walk_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, for the walk.
+        const WALK_FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
+
+netstat_common::for_each_walk_offset!(walk_table);
+
+/// The globals, and what only user space needs.
+pub struct Layout {
+    /// Names and values of read-only globals of the BPF object.
+    pub globals: Vec<(&'static str, u64)>,
+    /// Whether the TCP hash tables can be found and walked.
+    pub knows_tables: bool,
+    /// Bytes from one bucket of listeners to the next, and to the head of the chain in it.
+    pub listener_bucket: (u32, u64),
+}
+
 netstat_common::for_each_optional_offset!(optional_table);
 
-/// Names and values of the read-only globals that describe this kernel.
+/// What the running kernel looks like.
 ///
 /// # Errors
 /// Names the struct or field that the kernel's BTF lacks.
-pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
+pub fn layout(blob: &[u8]) -> Result<Layout> {
     let btf = Btf::parse(blob).with_context(|| format!("{VMLINUX} is not BTF that can be read"))?;
     let mut finder = Finder {
         btf: &btf,
@@ -72,7 +92,18 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         names::UPID_SIZE,
         btf.size(upid).context("size of struct upid")?,
     ));
-    Ok(globals)
+    let walk: Option<Vec<_>> = WALK_FIELDS
+        .iter()
+        .map(|&(name, of, path)| Some((name, finder.field(of, path)?.bytes())))
+        .collect();
+    let listener_bucket = finder.listener_bucket();
+    let knows_tables = walk.is_some() && listener_bucket.is_some();
+    globals.extend(walk.unwrap_or_default());
+    Ok(Layout {
+        globals,
+        knows_tables,
+        listener_bucket: listener_bucket.unwrap_or_default(),
+    })
 }
 
 struct Finder<'a> {
@@ -93,6 +124,18 @@ impl Finder<'_> {
     fn field(&mut self, of: &'static str, path: &str) -> Option<Field> {
         let id = self.of(of)?;
         self.btf.field(id, path)
+    }
+
+    /// `None` before 5.19, where listeners are in lists of another kind.
+    fn listener_bucket(&mut self) -> Option<(u32, u64)> {
+        const BUCKET: &str = "inet_listen_hashbucket";
+        if self.field("inet_hashinfo", "listening_hash").is_some() {
+            return None;
+        }
+        let head = self.field(BUCKET, "nulls_head")?.bytes();
+        let id = self.of(BUCKET)?;
+        let size = u32::try_from(self.btf.size(id)?).ok()?;
+        Some((size, head))
     }
 
     fn need(&mut self, of: &'static str, path: &str) -> Result<Field> {
@@ -118,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_missing_field_is_named() {
-        let error = globals(b"\x9f\xeb").expect_err("no BTF");
+        let error = layout(b"\x9f\xeb").map(|_| ()).expect_err("no BTF");
         assert!(format!("{error:#}").contains(VMLINUX));
         let error = missing("sock", "sk_uid");
         assert!(error.to_string().contains("`sk_uid` in `struct sock`"));

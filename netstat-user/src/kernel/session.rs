@@ -11,21 +11,30 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
-use netstat_common::{event::ProcEvent, lost::Counter, names};
+use netstat_common::{
+    event::{ProcEvent, TablesRecord},
+    lost::Counter,
+    names,
+};
 
 use crate::{
     clock,
-    conn::{table::ConnTable, types::Change},
+    conn::{
+        table::ConnTable,
+        types::{Change, Ktime},
+    },
 };
 
 use super::{
+    checkup::CheckUps,
     heal::this_moment,
-    health::{Doubt, Health},
+    health::Health,
     hooks::{self, Hook},
-    object::{Counters, Handlers, Object, Purpose},
+    object::{Cost, Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
     ring::Ring,
+    walk::Walk,
 };
 
 /// What a drain found besides the table's own changes.
@@ -52,6 +61,11 @@ pub struct Session {
     ring: Ring,
     /// `None` where the kernel cannot loop in a program (before 5.17), or /proc was asked for.
     pub(super) refresh: Option<Refresh>,
+    /// `None` where the kernel's hash tables cannot be walked (before 6.1): `iter/tcp` serves then,
+    /// which sees our namespace only.
+    pub(super) walk: Option<Walk>,
+    pub(super) tables_found: Vec<TablesRecord>,
+    pub(super) purpose: Purpose,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -61,6 +75,11 @@ pub struct Session {
     /// Socket events taken in.
     pub events: u64,
     pub(super) health: Health,
+    pub(super) check_ups: CheckUps,
+    /// When a healing left sockets that were too young to be judged.
+    pub(super) recheck: Option<Ktime>,
+    /// What came in while rows were read.
+    pub(super) later: News,
     sleeping: super::map::Mapped<u64, true>,
     /// Losses that a healing has dealt with.
     healed: u64,
@@ -92,27 +111,47 @@ impl Session {
             SeedFrom::Kernel => load_readers(&mut object).map(Some),
             SeedFrom::Proc => Ok(None),
         };
-        let refresh = match readers {
+        let readers = match readers {
             Err(_) if purpose == Purpose::Log => None,
             readers => readers?,
         };
+        let (refresh, walk, why_not) = match readers {
+            Some((refresh, Ok(walk))) => (Some(refresh), Some(walk), None),
+            Some((refresh, Err(error))) => (Some(refresh), None, Some(format!("{error:#}"))),
+            None => (None, None, None),
+        };
         // SAFETY: one word, which the programs read and write as a whole.
         let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
-        let hooks = hooks::attach(&mut object, purpose)?;
+        let mut hooks = hooks::attach(&mut object, purpose)?;
         let logger = if debug {
             Some(EbpfLogger::init(&mut object.ebpf).context("read the BPF programs' log")?)
         } else {
             None
         };
+        if let Some(reason) = why_not {
+            hooks.push(Hook {
+                program: "walk",
+                target: "",
+                rung: "iter/tcp",
+                purpose: "sockets of all namespaces",
+                refused: Some(reason),
+            });
+        }
         let mut session = Self {
             object,
             ring,
             refresh,
+            walk,
+            tables_found: Vec::new(),
+            purpose,
             table: ConnTable::default(),
             hooks,
             netns: own_netns()?,
             events: 0,
             health: Health::default(),
+            check_ups: CheckUps::default(),
+            recheck: None,
+            later: News::default(),
             sleeping,
             healed: 0,
             pid_of_inode: Vec::new(),
@@ -121,6 +160,8 @@ impl Session {
         let mut news = News::default();
         session.seed(&mut news)?;
         session.health.exact_since = this_moment();
+        session.checked_now();
+        session.later = news;
         if purpose != Purpose::Snapshot {
             session.object.release_types();
         }
@@ -132,6 +173,8 @@ impl Session {
     /// # Errors
     /// bpf(2), while healing after a loss.
     pub fn drain(&mut self, news: &mut News) -> Result<()> {
+        news.changes.append(&mut self.later.changes);
+        news.processes.append(&mut self.later.processes);
         self.take(news);
         if let Some(logger) = &mut self.logger {
             logger.flush();
@@ -142,13 +185,14 @@ impl Session {
         self.health.second_copy = counters.get(Counter::SecondCopy);
         let lost = self.health.lost.of_sockets();
         if lost > self.healed {
-            self.health.in_doubt = Some(Doubt::Everything);
             self.heal(news)?;
-            self.health.in_doubt = None;
             // Losses during the healing are found the next time.
             self.healed = lost;
         }
-        Ok(())
+        self.heal_the_rest(news)?;
+        self.health.over_budget = counters.get(Counter::OverBudget);
+        self.follow_flood(news)?;
+        self.check_up(news)
     }
 
     /// How far the table can be believed, as of the last drain.
@@ -164,6 +208,7 @@ impl Session {
             events,
             pid_of_inode,
             health,
+            tables_found,
             ..
         } = self;
         ring.drain(|bytes| match decode(bytes) {
@@ -174,6 +219,7 @@ impl Session {
             Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),
             Some(Record::Seed(skaddr)) => table.seed(skaddr),
+            Some(Record::Tables(tables)) => tables_found.push(tables),
             Some(Record::Fds(chunk)) => {
                 let held = chunk.inodes.iter().filter(|inode| **inode != 0);
                 pid_of_inode.extend(held.map(|inode| (*inode, chunk.pid)));
@@ -188,6 +234,11 @@ impl Session {
     /// bpf(2).
     pub fn counters(&self) -> Result<Counters> {
         self.object.counters()
+    }
+
+    /// What the kernel says of each program that is loaded.
+    pub fn program_costs(&self) -> Vec<(String, Cost)> {
+        self.object.costs()
     }
 
     /// How often each program was skipped because it was active on its CPU.
@@ -235,12 +286,16 @@ impl std::os::fd::AsFd for Session {
     }
 }
 
-/// Loads what reads sockets and descriptors of before our time.
-fn load_readers(object: &mut Object) -> Result<Refresh> {
+/// Loads what reads sockets and descriptors of before our time: the walk, or where this kernel
+/// refuses it, why, and the iterator instead.
+fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
     let refresh = Refresh::new(object)?;
-    object.load_iter("iter_tcp", "tcp")?;
+    let walk = Walk::new(object);
+    if walk.is_err() {
+        object.load_iter("iter_tcp", "tcp")?;
+    }
     object.load_iter("iter_fds", "task")?;
-    Ok(refresh)
+    Ok((refresh, walk))
 }
 
 /// Inode number of the caller's network namespace.
