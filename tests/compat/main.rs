@@ -11,5 +11,6 @@ mod processes;
 mod radio;
 mod rounds;
 mod routes;
+mod scenarios;
 mod sockets;
 mod unix;
