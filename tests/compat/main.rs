@@ -2,6 +2,7 @@
 
 mod command_lines;
 mod counters;
+mod divergences;
 mod groups;
 mod interfaces;
 mod manual;

@@ -312,6 +312,13 @@ impl Bench {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What ours prints on standard output, and its status.
+    pub fn ours(&self, arguments: &[&str], change: impl Fn(&mut Command)) -> (String, Option<i32>) {
+        let output = start(ours_path().as_os_str(), arguments, change);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text, output.status.code())
+    }
+
     fn difference(arguments: &[&str], real: &Output, ours: &Output) -> String {
         let mut text = format!("--- netstat {}\n", arguments.join(" "));
         for (name, output) in [("reference", real), ("ours", ours)] {

@@ -243,8 +243,18 @@ fn is_harmless(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| c == '\n' || !c.is_control()))
 }
 
+/// So many cases as `PROPTEST_CASES` says, or 100: each writes and prints every file.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES");
+    ProptestConfig {
+        cases: cases.ok().and_then(|text| text.parse().ok()).unwrap_or(100),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_file_of_proc_harms(
