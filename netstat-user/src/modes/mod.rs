@@ -6,6 +6,7 @@ mod choose;
 #[cfg(test)]
 mod hostile_tests;
 pub mod iface;
+mod json;
 pub mod live;
 pub mod log;
 pub mod masq;
