@@ -12,6 +12,8 @@ mod end;
 mod end_tests;
 pub mod filter;
 mod full;
+#[cfg(test)]
+mod hostile_tests;
 mod minisock;
 #[cfg(test)]
 mod model;
