@@ -13,6 +13,8 @@ mod end_tests;
 mod entries;
 pub mod filter;
 mod full;
+#[cfg(test)]
+mod hostile_tests;
 mod minisock;
 #[cfg(test)]
 mod model;

@@ -23,7 +23,7 @@ use super::{
 
 impl ConnTable {
     /// The indexes hold nothing but what is in the entries, and count it right.
-    fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         for (key, id) in &self.tuples {
             assert_eq!(tuple(&self.entries[id].conn), *key);
             assert!(!self.entries[id].superseded);

@@ -39,7 +39,10 @@ pub(super) fn source(options: &Options, agent: bool) -> Box<dyn SocketSource + '
 
 /// The best source without an agent.
 fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSource> {
-    let purpose = if options.continuous {
+    let purpose = if options.continuous && options.json.is_some() {
+        // How long a socket has been in its state is known only if each change is told.
+        Purpose::Log
+    } else if options.continuous {
         Purpose::Table
     } else {
         Purpose::Snapshot
@@ -47,7 +50,11 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
     let wanted = match forced {
         "proc" => false,
         "kernel" => true,
-        _ => wants_tcp && (options.continuous || (options.programs && many_files())),
+        _ => {
+            wants_tcp
+                && (options.continuous
+                    || ((options.programs || options.json.is_some()) && many_files()))
+        }
     };
     if !wanted {
         return Box::new(ProcSource::default());

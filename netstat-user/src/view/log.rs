@@ -217,7 +217,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
             in_old_ns: in_from_ns,
             owner: conn.owner.map(|owner| JsonOwner {
                 pid: owner.pid,
-                program: String::from_utf8_lossy(line.program),
+                program: super::json::text(line.program),
                 provenance: owner.provenance.name(),
             }),
             direction: conn.direction.map(|direction| direction.name()),
@@ -278,8 +278,7 @@ pub fn json_dropped(out: &mut Vec<u8>, wall_ns: u64, lines: u64) {
 }
 
 fn write_json(out: &mut Vec<u8>, line: &impl Serialize) {
-    // Strings and numbers always serialise, and a Vec takes every byte.
-    let _ = serde_json::to_writer(&mut *out, line);
+    super::json::write(out, line);
     out.push(b'\n');
 }
 
@@ -292,7 +291,7 @@ fn json_end(end: &Endpoint) -> JsonEnd {
     }
 }
 
-fn utc(wall_ns: u64) -> String {
+pub(super) fn utc(wall_ns: u64) -> String {
     let mut text = Vec::new();
     date(&mut text, wall_ns, UtcOffset::UTC);
     text.push(b'Z');
@@ -400,6 +399,25 @@ mod tests {
         let (plain, machine) = show(&change, 7, b"curl");
         assert!(plain.ends_with(" seen why=error:71\n"));
         assert!(machine.contains(r#""why":"error","errno":71}"#));
+    }
+
+    proptest::proptest! {
+        /// A name is one word of one line, whatever bytes its owner chose.
+        #[test]
+        fn no_program_makes_a_second_line(program: Vec<u8>, pid: u32, addr: [u8; 16], family: u16) {
+            let mut change = change();
+            change.conn.family = family;
+            change.conn.remote.addr = addr;
+            if let Some(owner) = &mut change.conn.owner {
+                owner.pid = pid;
+            }
+            let (plain, machine) = show(&change, 7, &program);
+            for line in [&plain, &machine] {
+                let body = line.strip_suffix('\n').unwrap_or_default();
+                proptest::prop_assert!(!body.is_empty() && !body.chars().any(char::is_control), "{body:?}");
+            }
+            proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&machine).is_ok());
+        }
     }
 
     #[test]
