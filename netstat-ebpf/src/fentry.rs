@@ -2,6 +2,7 @@
 //! path. All run with bottom halves off, so one copy of each is enough.
 
 use aya_ebpf::{
+    EbpfContext,
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
@@ -9,7 +10,7 @@ use netstat_common::event::{KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIN
 
 use crate::{
     globals::*,
-    minisock::{Tell, minisock},
+    minisock::{Tell, expiry, minisock},
     read::{Load as _, Probe, at},
 };
 
@@ -22,12 +23,12 @@ use crate::{
 #[fentry(function = "__inet_twsk_schedule")]
 pub fn tw_begin(ctx: FEntryContext) -> i32 {
     let tw: *const u8 = ctx.arg(0);
-    let tell = if ctx.arg::<u64>(2) as u8 == 0 {
+    let when = if ctx.arg::<u64>(2) as u8 == 0 {
         Tell::Always
     } else {
         Tell::IfHashed
     };
-    minisock(&ctx, KIND_TW_START, tw, TW_TIMER.load(), tell);
+    tell(&ctx, KIND_TW_START, tw, TW_TIMER.load(), when);
     0
 }
 
@@ -39,7 +40,7 @@ pub fn tw_begin(ctx: FEntryContext) -> i32 {
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_timewait_sock.c#L113>
 #[fexit(function = "inet_twsk_hashdance_schedule")]
 pub fn tw_hashed(ctx: FExitContext) -> i32 {
-    minisock(
+    tell(
         &ctx,
         KIND_TW_START,
         ctx.arg(0),
@@ -60,7 +61,7 @@ pub fn tw_end(ctx: FEntryContext) -> i32 {
     let tw: *const u8 = ctx.arg(0);
     // SAFETY: probe reads check the address.
     if unsafe { Probe::load::<u64>(at(tw, TW_TB.load())) } != 0 {
-        minisock(&ctx, KIND_TW_CANCEL, tw, TW_TIMER.load(), Tell::Always);
+        tell(&ctx, KIND_TW_CANCEL, tw, TW_TIMER.load(), Tell::Always);
     }
     0
 }
@@ -73,7 +74,7 @@ pub fn tw_end(ctx: FEntryContext) -> i32 {
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_connection_sock.c#L1142>
 #[fexit(function = "inet_csk_reqsk_queue_hash_add")]
 pub fn req_begin(ctx: FExitContext) -> i32 {
-    minisock(
+    tell(
         &ctx,
         KIND_REQ_START,
         ctx.arg(1),
@@ -91,7 +92,7 @@ pub fn req_begin(ctx: FExitContext) -> i32 {
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_connection_sock.c#L985>
 #[fexit(function = "__inet_csk_reqsk_queue_drop")]
 pub fn req_end(ctx: FExitContext) -> i32 {
-    minisock(
+    tell(
         &ctx,
         KIND_REQ_CANCEL,
         ctx.arg(1),
@@ -99,4 +100,9 @@ pub fn req_end(ctx: FExitContext) -> i32 {
         Tell::Always,
     );
     0
+}
+
+#[inline(always)]
+fn tell(ctx: &impl EbpfContext, kind: u32, sk: *const u8, timer_at: u64, when: Tell) {
+    minisock(ctx, kind, sk, expiry(sk, timer_at), when);
 }

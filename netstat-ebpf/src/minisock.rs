@@ -2,21 +2,20 @@
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_jiffies64, bpf_ktime_get_ns},
     macros::map,
     maps::PerCpuArray,
 };
 use aya_log_ebpf::debug;
 use netstat_common::{
-    event::{
-        FLAG_EXPIRED, FLAG_HASHED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START,
-    },
+    event::{FLAG_EXPIRED, KIND_REQ_CANCEL, KIND_REQ_START, SockEvent},
     lost::Counter,
 };
 
 use crate::{
     globals::*,
-    maps::{count, emit_if},
+    maps::{EVENTS, count, submit_event},
     read::{CopiedSock, Fields as _, Load as _, Probe, at, common},
 };
 
@@ -45,27 +44,32 @@ pub enum Tell {
     IfHashed,
 }
 
-/// Sends one event about the minisock at `sk`, whose timer stands `timer_at` bytes inside it.
+/// Sends one event about the minisock at `sk`, whose timer fires at `expires` (jiffies).
 #[inline(always)]
-pub fn minisock(ctx: &impl EbpfContext, kind: u32, sk: *const u8, timer_at: u64, tell: Tell) {
-    if (kind == KIND_REQ_START || kind == KIND_REQ_CANCEL) && !within_budget() {
+pub fn minisock(ctx: &impl EbpfContext, kind: u32, sk: *const u8, expires: u64, tell: Tell) {
+    let request = kind == KIND_REQ_START || kind == KIND_REQ_CANCEL;
+    if request && !within_budget() {
         return;
     }
+    let Some(mut slot) = EVENTS.reserve::<SockEvent>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
     // SAFETY: probe reads check the address themselves.
     let event = unsafe {
         let fields = CopiedSock::read(sk);
-        let mut event = common(kind, sk, &fields);
-        if hashed(sk, fields.get(SKC_PPREV.load())) {
-            event.flags |= FLAG_HASHED;
+        if tell == Tell::IfHashed && !hashed(sk, fields.get(SKC_PPREV.load())) {
+            slot.discard(u64::from(BPF_RB_NO_WAKEUP));
+            return;
         }
-        let expires: u64 = Probe::load(at(sk, timer_at + TIMER_EXPIRES.load()));
+        let event = slot.write(common(kind, sk, &fields));
         if (expires as i64).wrapping_sub(bpf_jiffies64() as i64) <= 0 {
-            event.flags |= FLAG_EXPIRED;
+            event.flags = FLAG_EXPIRED;
         }
-        if kind == KIND_TW_START || kind == KIND_TW_CANCEL {
-            event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
-        } else {
+        if request {
             event.listener = fields.get(RSK_LISTENER.load());
+        } else {
+            event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
         }
         event
     };
@@ -73,13 +77,14 @@ pub fn minisock(ctx: &impl EbpfContext, kind: u32, sk: *const u8, timer_at: u64,
         ctx,
         "minisock kind {} flags {} port {}", kind, event.flags, event.sport
     );
-    let wanted = || {
-        // SAFETY: as above.
-        tell == Tell::Always || unsafe { hashed(sk, Probe::load(at(sk, SKC_PPREV.load()))) }
-    };
-    if emit_if(&event, Counter::RingFull, wanted) {
-        count(Counter::Emitted);
-    }
+    submit_event(slot);
+}
+
+/// When the timer that stands `timer_at` bytes inside an object fires, jiffies.
+#[inline(always)]
+pub fn expiry(sk: *const u8, timer_at: u64) -> u64 {
+    // SAFETY: probe reads check the address.
+    unsafe { Probe::load(at(sk, timer_at + TIMER_EXPIRES.load())) }
 }
 
 /// Whether the predecessor in the hash chain points back.

@@ -50,5 +50,7 @@ fn on_timer(ctx: &BtfTracePointContext, tw_kind: u32, req_kind: u32) {
 #[inline(always)]
 fn tell(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u64) {
     let sk = (timer as u64 - timer_at) as *const u8;
-    minisock(ctx, kind, sk, timer_at, Tell::Always);
+    // SAFETY: the callers pass a `struct timer_list *`; the verifier knows its type.
+    let expires = unsafe { Typed::load(at(timer, TIMER_EXPIRES.load())) };
+    minisock(ctx, kind, sk, expires, Tell::Always);
 }

@@ -1,10 +1,9 @@
 #: since 5.17
 #: seconds 300
-# Each rung tells the same life of a connection: a minisock's begin, its end, and a dropped request.
+# Each rung tells of request sockets and of TIME_WAIT.
 set -eu
 failed=0
 port=7100
-echo 1 >/proc/sys/net/ipv4/tcp_synack_retries
 for rung in tp fentry kprobe; do
     export NETSTAT_BPF_RUNG=$rung
     rm -f /tmp/log
@@ -21,15 +20,16 @@ for rung in tp fentry kprobe; do
         (exec 3<>/dev/tcp/127.0.0.1/7010)
         sleep 0.2
     done
-    # TIME_WAIT to its end by timer takes a minute: a bucket limit of none, and a port that is
-    # taken over, end it earlier.
     for try in 1 2 3; do
         port=$((port + 1))
         nc -l -p $port -e true &
         until netstat -ant | grep -q ":$port .*LISTEN"; do sleep 0.2; done
         (exec 3<>/dev/tcp/127.0.0.1/$port)
     done
-    sleep 1
+    for try in $(seq 1 100); do
+        ! grep "\"port\":$port[,}]" /tmp/log | grep -q '"new":"TIME_WAIT"' || break
+        sleep 0.2
+    done
     kill -INT $log
     wait $log
     kill $server

@@ -40,10 +40,17 @@ same() {
 
 # The first round of -c has the rows of the reference, and stderr says that it is read from /proc.
 rescans() {
-    local try
+    local try wait live
     for try in 1 2 3; do
         netstat -ant | tail -n +3 | sort >/tmp/before
-        $WITH timeout -s INT 5 netstat-bpf -c -ant >/tmp/got 2>/tmp/got-errors || :
+        $WITH netstat-bpf -c -ant >/tmp/got 2>/tmp/got-errors &
+        live=$!
+        # Two rounds: then the first is whole. It is watched for a minute.
+        for wait in $(seq 1 300); do
+            test "$(grep -c ^Active /tmp/got)" -lt 2 || break
+            sleep 0.2
+        done
+        kill $live
         netstat -ant | tail -n +3 | sort >/tmp/after
         cmp -s /tmp/before /tmp/after && break
     done

@@ -163,6 +163,9 @@ impl Session {
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
+        if purpose != Purpose::Snapshot {
+            session.object.release_types();
+        }
         Ok(session)
     }
 
