@@ -6,6 +6,7 @@
 
 mod globals;
 mod iter;
+mod listed;
 mod maps;
 mod process;
 mod read;

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf},
 };
 use netstat_common::{
+    listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     row::{BATCH, SockRow},
 };
@@ -27,6 +28,18 @@ pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MM
 /// The rows of that batch.
 #[map]
 pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
+
+/// See `netstat_common::names::PASS`.
+#[map]
+pub static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// User space makes room before the load, where it wants this list.
+#[map]
+pub static UDP_SOCKS: Array<UdpSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// As `UDP_SOCKS`.
+#[map]
+pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Whether user space sleeps.
 #[map]

@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod hooks;
 pub mod learn;
+pub mod listed;
 pub mod map;
 pub mod object;
 pub mod offsets;

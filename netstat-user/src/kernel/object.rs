@@ -13,11 +13,12 @@ use aya::{
     programs::{BtfTracePoint, Iter, Program, RawTracePoint},
 };
 use netstat_common::{
+    listed::LISTED,
     lost::{COUNTERS, Counter},
     names, offsets,
 };
 
-use super::offsets::{VMLINUX, globals};
+use super::offsets::{VMLINUX, globals, lacking};
 
 /// What the object is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Object {
     pub ebpf: Ebpf,
     /// The kernel's types, for loading programs.
     pub btf: Btf,
+    /// Why this kernel's UDP and Unix sockets cannot be listed.
+    pub no_lists: Option<String>,
 }
 
 impl Object {
@@ -71,6 +74,7 @@ impl Object {
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         values.push((offsets::WAKE_BYTES, WAKE_BYTES));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
+        let no_lists = lacking(&values);
         let btf =
             Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
         let ring = if purpose == Purpose::Snapshot {
@@ -81,6 +85,9 @@ impl Object {
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(&btf)).map_max_entries(names::EVENTS, ring);
+        for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
+            loader.map_max_entries(list, LISTED as u32);
+        }
         for (name, value) in &values {
             loader.override_global(name, value, true);
         }
@@ -91,7 +98,11 @@ impl Object {
                 "/netstat-ebpf"
             )))
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
-        Ok(Self { ebpf, btf })
+        Ok(Self {
+            ebpf,
+            btf,
+            no_lists,
+        })
     }
 
     /// Loads and attaches a `tp_btf` program.

@@ -10,14 +10,22 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 macro_rules! table {
     ($($name:ident: $of:literal, $path:literal;)*) => {
-        /// Global, struct, member path.
-        const FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+        &[$((stringify!($name), $of, $path)),*]
     };
 }
 
-netstat_common::for_each_offset!(table);
+/// Global, struct, member path.
+type Fields = &'static [(&'static str, &'static str, &'static str)];
+
+const FIELDS: Fields = netstat_common::for_each_offset!(table);
+/// What lists of UDP and Unix sockets need besides.
+const LIST_FIELDS: Fields = netstat_common::for_each_list_offset!(table);
+/// The value of a global whose field this kernel lacks.
+pub const LACKING: u64 = u64::MAX;
 
 /// Names and values of the read-only globals that describe this kernel.
+///
+/// A field that only lists of UDP and Unix sockets need is [`LACKING`] where there is none.
 ///
 /// # Errors
 /// Names the struct or field that the kernel's BTF lacks.
@@ -27,9 +35,12 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         btf: &btf,
         structs: Vec::new(),
     };
-    let mut globals = Vec::with_capacity(FIELDS.len() + 8);
+    let mut globals = Vec::with_capacity(FIELDS.len() + LIST_FIELDS.len() + 8);
     for &(name, of, path) in FIELDS {
         globals.push((name, finder.need(of, path)?.bytes()));
+    }
+    for &(name, of, path) in LIST_FIELDS {
+        globals.push((name, finder.field(of, path).map_or(LACKING, Field::bytes)));
     }
     globals.push((
         names::KEEPALIVE_TIMER,
@@ -61,6 +72,14 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         btf.size(upid).context("size of struct upid")?,
     ));
     Ok(globals)
+}
+
+/// The first field that lists of UDP and Unix sockets need and these globals lack.
+#[must_use]
+pub fn lacking(globals: &[(&str, u64)]) -> Option<String> {
+    let lacks = |name: &str| globals.contains(&(name, LACKING));
+    let (_, of, path) = LIST_FIELDS.iter().find(|(name, ..)| lacks(name))?;
+    Some(format!("no field `{path}` in `struct {of}`"))
 }
 
 struct Finder<'a> {
@@ -108,6 +127,11 @@ mod tests {
     fn a_missing_field_is_named() {
         let error = globals(b"\x9f\xeb").expect_err("no BTF");
         assert!(format!("{error:#}").contains(VMLINUX));
+        assert_eq!(lacking(&[("UNIX_ADDR", 8)]), None);
+        assert_eq!(
+            lacking(&[("UNIX_ADDR", LACKING)]).as_deref(),
+            Some("no field `addr` in `struct unix_sock`")
+        );
         let error = missing("sock", "sk_uid");
         assert!(error.to_string().contains("`sk_uid` in `struct sock`"));
     }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
     event::ProcEvent,
+    listed::{UdpSock, UnixSock},
     names,
     row::{ROW_GONE, SockRow},
 };
@@ -30,6 +31,7 @@ use crate::{
 
 use super::{
     hooks::{self, Hook},
+    listed::Lists,
     object::{Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
@@ -62,6 +64,8 @@ pub struct Session {
     ring: Ring,
     /// `None` where the kernel cannot loop in a program (before 5.17), or /proc was asked for.
     refresh: Option<Refresh>,
+    /// Loaded when first asked for.
+    lists: Option<Lists>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -118,6 +122,7 @@ impl Session {
             object,
             ring,
             refresh,
+            lists: None,
             table: ConnTable::default(),
             hooks,
             netns: own_netns()?,
@@ -281,6 +286,33 @@ impl Session {
                 sink(row);
             }
         })
+    }
+
+    /// The UDP sockets of our namespace, now.
+    ///
+    /// # Errors
+    /// The kernel cannot list them, or bpf(2).
+    pub fn udp(&mut self) -> Result<Vec<UdpSock>> {
+        let (lists, object) = self.lists()?;
+        lists.udp(object)
+    }
+
+    /// The Unix sockets of our namespace, now.
+    ///
+    /// # Errors
+    /// As [`Session::udp`].
+    pub fn unix(&mut self) -> Result<Vec<UnixSock>> {
+        let (lists, object) = self.lists()?;
+        lists.unix(object)
+    }
+
+    fn lists(&mut self) -> Result<(&mut Lists, &mut Object)> {
+        let Self { object, lists, .. } = self;
+        let lists = match lists {
+            Some(lists) => lists,
+            none => none.insert(Lists::new(object)?),
+        };
+        Ok((lists, object))
     }
 
     /// Which processes have which sockets open: inode and process id, ascending.

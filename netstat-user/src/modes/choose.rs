@@ -2,7 +2,12 @@
 
 use std::{fs, io::Write};
 
-use crate::{cmdline::Options, kernel::object::Purpose, proc::ProcSource, source::SocketSource};
+use crate::{
+    cmdline::{Family, Options},
+    kernel::object::Purpose,
+    proc::ProcSource,
+    source::SocketSource,
+};
 
 use super::{
     live::{LiveSource, proc_is_ours},
@@ -19,7 +24,9 @@ const MANY_FILES: u64 = 20_000;
 pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSource> {
     let forced = std::env::var("NETSTAT_BPF_SOURCE").unwrap_or_default();
     let wants_tcp = !options.selected || options.protocols.tcp;
-    let purpose = if options.continuous {
+    let wants_lists = !options.selected || options.protocols.udp || options.section(Family::Unix);
+    // Other sockets than TCP's have no events: without TCP, no hook is wanted.
+    let purpose = if options.continuous && wants_tcp {
         Purpose::Table
     } else {
         Purpose::Snapshot
@@ -27,7 +34,9 @@ pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSo
     let wanted = match forced.as_str() {
         "proc" => false,
         "kernel" => true,
-        _ => wants_tcp && (options.continuous || (options.programs && many_files())),
+        _ => {
+            (wants_tcp || wants_lists) && (options.continuous || (options.programs && many_files()))
+        }
     };
     if !wanted {
         return Box::new(ProcSource::default());
@@ -35,8 +44,10 @@ pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSo
     match start(purpose) {
         Ok(live) => Box::new(live),
         Err(reason) => {
-            if options.continuous || forced == "kernel" {
+            if options.continuous {
                 let _ = writeln!(err, "netstat-bpf: every round reads /proc anew: {reason}");
+            } else if forced == "kernel" {
+                let _ = writeln!(err, "netstat-bpf: rows are read from /proc: {reason}");
             }
             Box::new(ProcSource::default())
         }

@@ -4,6 +4,7 @@ pub mod check;
 mod choose;
 pub mod iface;
 pub mod live;
+mod live_rows;
 pub mod log;
 pub mod masq;
 mod netstat;
