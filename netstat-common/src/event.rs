@@ -25,6 +25,9 @@ pub const KIND_SEED: u32 = 32;
 /// A [`FdChunk`]: descriptors of one process.
 pub const KIND_FDS: u32 = 33;
 
+/// An [`EndEvent`]: what a full TCP socket had done when it closed.
+pub const KIND_END: u32 = 48;
+
 /// [`SockEvent::flags`]: the hook ran in process context by the nature of the transition, so
 /// `tgid` and `comm` name the process that caused it.
 pub const FLAG_PROCESS: u32 = 1;
@@ -121,6 +124,37 @@ pub struct FdChunk {
 }
 
 const _: () = assert!(size_of::<FdChunk>() == 8 + 8 * FDS);
+
+/// What a full TCP socket knows of its connection when it goes to CLOSE. Comes right before the
+/// [`KIND_STATE`] record of that change, for the log only. A counter that this kernel lacks is
+/// [`ABSENT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EndEvent {
+    /// `KIND_END`.
+    pub kind: u32,
+    /// `sk_err`: the error that ended the connection, 0 if none; 0 too where it is not known.
+    pub error: u32,
+    /// As [`SockEvent::skaddr`].
+    pub skaddr: u64,
+    /// Payload bytes sent, repeated ones included (Linux 4.19).
+    pub bytes_sent: u64,
+    /// Payload bytes sent again (Linux 4.19).
+    pub bytes_retrans: u64,
+    /// Sequence space that the peer acknowledged: SYN and FIN count as one byte each.
+    pub bytes_acked: u64,
+    /// Sequence space received in order: the FIN counts as one byte.
+    pub bytes_received: u64,
+    /// Segments sent again.
+    pub total_retrans: u64,
+    /// `skc_flags`: bit 1 (`SOCK_DONE`) says that the peer's FIN came.
+    pub sock_flags: u64,
+}
+
+const _: () = assert!(size_of::<EndEvent>() == 64);
+
+/// A number that the kernel does not have.
+pub const ABSENT: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -65,7 +65,7 @@ macro_rules! for_each_offset {
     };
 }
 
-/// As [`for_each_offset`], for lists of UDP and Unix sockets: a kernel may lack them, as where Unix
+/// As [`for_each_optional_offset`], for lists of UDP and Unix sockets: a kernel may lack them, as where Unix
 /// sockets are a module, and these sockets are then read from /proc.
 #[macro_export]
 macro_rules! for_each_list_offset {
@@ -84,6 +84,24 @@ macro_rules! for_each_list_offset {
     };
 }
 
+/// As [`for_each_offset`], for fields that a kernel may lack: their global is then [`ABSENT`].
+#[macro_export]
+macro_rules! for_each_optional_offset {
+    ($with:ident) => {
+        $with! {
+            SK_ERR: "sock", "sk_err";
+            SKC_FLAGS: "sock_common", "skc_flags";
+            TCP_BYTES_SENT: "tcp_sock", "bytes_sent";
+            TCP_BYTES_RETRANS: "tcp_sock", "bytes_retrans";
+            TCP_BYTES_ACKED: "tcp_sock", "bytes_acked";
+            TCP_BYTES_RECEIVED: "tcp_sock", "bytes_received";
+            TCP_TOTAL_RETRANS: "tcp_sock", "total_retrans";
+        }
+    };
+}
+
+/// The offset of a field that this kernel lacks.
+pub const ABSENT: u64 = u64::MAX;
 /// Address of a function in the running kernel; 0 if unknown, which matches no timer.
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
 /// As [`TW_TIMER_HANDLER`], for request sockets.

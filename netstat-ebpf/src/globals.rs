@@ -14,6 +14,7 @@ macro_rules! offsets {
 
 netstat_common::for_each_offset!(offsets);
 netstat_common::for_each_list_offset!(offsets);
+netstat_common::for_each_optional_offset!(offsets);
 
 macro_rules! settings {
     ($($name:ident)*) => {

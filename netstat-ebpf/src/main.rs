@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 
+mod end;
 mod globals;
 mod iter;
 mod listed;

@@ -13,6 +13,7 @@ use netstat_common::{
 };
 
 use crate::{
+    end::emit_end,
     globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{count, emit},
     read::{IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread},
@@ -103,6 +104,9 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
         event.sport,
         u8::from(first)
     );
+    if new == CLOSE && old != LISTEN && EVERY_CHANGE.load() != 0 {
+        emit_end(sk);
+    }
     if emit(&event, Counter::RingFull) {
         count(Counter::Emitted);
     }

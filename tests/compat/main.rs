@@ -3,6 +3,7 @@
 mod counters;
 mod groups;
 mod interfaces;
+mod manual;
 mod masquerade;
 mod options;
 mod processes;

@@ -2,6 +2,7 @@
 
 mod builders;
 mod log;
+mod log_ends;
 mod losses;
 mod owners;
 mod random;

@@ -5,6 +5,7 @@
 
 pub mod continuous;
 pub mod fixture;
+mod kinds;
 pub mod log;
 pub mod netns;
 pub mod oracle;
@@ -13,6 +14,7 @@ pub mod peer;
 pub mod procs;
 pub mod report;
 pub mod row;
+pub mod soak;
 pub mod states;
 pub mod tun;
 pub mod wait;

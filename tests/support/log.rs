@@ -40,14 +40,14 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads a line of schema version 1; `None` for other events than changes of state.
+    /// Reads a line of schema version 2; `None` for other events than changes of state.
     ///
     /// # Panics
     /// On a line that is not of that schema.
     fn parse(line: &str) -> Option<(u64, Self)> {
         let value: Value = serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("not JSON: {error}: {line:?}"));
-        assert_eq!(value["v"], 1, "schema version of {line}");
+        assert_eq!(value["v"], 2, "schema version of {line}");
         if value["event"] != "state" {
             return None;
         }

@@ -125,8 +125,11 @@ pub(crate) fn ifreq(name: &str) -> libc::ifreq {
     request
 }
 
-/// Brings an interface up.
-pub(crate) fn up(name: &str) {
+/// Brings an interface of the current namespace up.
+///
+/// # Panics
+/// When there is none, or this is not root.
+pub fn up(name: &str) {
     let mut request = ifreq(name);
     interface_ioctl(AddressFamily::Inet, libc::SIOCGIFFLAGS, &mut request);
     // SAFETY: SIOCGIFFLAGS has just filled this member of the union.

@@ -1,7 +1,9 @@
 //! `cargo xtask`: what a developer or CI runs. One file per task.
 
 mod apt;
+mod bench;
 mod build;
+mod docs;
 mod exec;
 mod linker;
 mod run;
@@ -32,10 +34,14 @@ enum Task {
     Setup(setup::Options),
     /// Build target/release/netstat-bpf with its BPF programs inside
     Build(build::Options),
+    /// Write target/dist/man/*.1 and target/dist/completions/ (bash, zsh, fish)
+    Docs(docs::Options),
     /// Build, then run netstat-bpf as root with the arguments after `--`
     Run(run::Options),
     /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
     Test(test::Options),
+    /// Measure netstat-bpf beside its peers as root, and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Run the scripts of tests/vm on stock Debian kernels under QEMU
     Vm(vm::Options),
 }
@@ -44,8 +50,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup(options) => setup::run(&options).map(|_| ExitCode::SUCCESS),
         Task::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
+        Task::Docs(options) => docs::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Vm(options) => vm::run(&options),
     };
     done.unwrap_or_else(|error| {

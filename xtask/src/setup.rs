@@ -26,7 +26,7 @@ const BUILD_TOOLS: [Tool; 1] = [Tool {
     why: "Rust links programs with it",
 }];
 
-const TEST_TOOLS: [Tool; 4] = [
+const TEST_TOOLS: [Tool; 8] = [
     Tool {
         program: "netstat",
         packages: &["net-tools"],
@@ -46,6 +46,26 @@ const TEST_TOOLS: [Tool; 4] = [
         program: "unshare",
         packages: &["util-linux"],
         why: "tests run in namespaces of their own",
+    },
+    Tool {
+        program: "groff",
+        packages: &["groff"],
+        why: "tests format the man pages",
+    },
+    Tool {
+        program: "mandoc",
+        packages: &["mandoc"],
+        why: "tests look for mistakes in the man pages",
+    },
+    Tool {
+        program: "zsh",
+        packages: &["zsh"],
+        why: "tests load the completions",
+    },
+    Tool {
+        program: "fish",
+        packages: &["fish"],
+        why: "tests load the completions",
     },
 ];
 

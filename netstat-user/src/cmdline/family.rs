@@ -38,24 +38,33 @@ impl Family {
         }
     }
 
+    /// The words of `-A LIST`.
+    pub const WORDS: [(&str, Self); 16] = [
+        ("inet", Self::Inet),
+        ("inet6", Self::Inet6),
+        ("unix", Self::Unix),
+        ("ax25", Self::Ax25),
+        ("netrom", Self::Netrom),
+        ("rose", Self::Rose),
+        ("x25", Self::X25),
+        ("ipx", Self::Ipx),
+        ("ddp", Self::Ddp),
+        ("appletalk", Self::Ddp),
+        ("bluetooth", Self::Bluetooth),
+        ("econet", Self::Econet),
+        ("ash", Self::Ash),
+        ("ip", Self::Inet),
+        ("ip6", Self::Inet6),
+        ("tcpip", Self::Inet),
+    ];
+
     /// A word of `-A LIST`.
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
-        Some(match word {
-            b"ax25" => Self::Ax25,
-            b"ip" | b"inet" | b"tcpip" => Self::Inet,
-            b"ip6" | b"inet6" => Self::Inet6,
-            b"ipx" => Self::Ipx,
-            b"appletalk" | b"ddp" => Self::Ddp,
-            b"netrom" => Self::Netrom,
-            b"unix" => Self::Unix,
-            b"econet" => Self::Econet,
-            b"x25" => Self::X25,
-            b"ash" => Self::Ash,
-            b"rose" => Self::Rose,
-            b"bluetooth" => Self::Bluetooth,
-            _ => return None,
-        })
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(known, _)| known.as_bytes() == word)
+            .map(|&(_, family)| family)
     }
 }
 

@@ -67,8 +67,10 @@ pub struct Described {
     pub long: Option<&'static str>,
     /// What it does.
     pub effect: Effect,
-    /// The line of the help text, if it has one.
-    pub help: Option<&'static str>,
+    /// What it does, in words.
+    pub about: &'static str,
+    /// Whether the help text has a line for it.
+    pub in_help: bool,
     /// Which long options getopt takes for the same one when an abbreviation fits several.
     pub same: u8,
 }
@@ -79,91 +81,108 @@ impl Described {
     pub fn takes_argument(&self) -> bool {
         self.effect == Effect::FamilyList
     }
+
+    /// Whether a user may want to type it: not so if it does nothing, or is a mistake.
+    #[must_use]
+    pub fn is_useful(&self) -> bool {
+        !matches!(
+            self.effect,
+            Effect::Nothing | Effect::Broken | Effect::Usage
+        )
+    }
 }
 
 const FAMILY: u8 = 1;
 
-const fn family(long: &'static str, family: Family) -> Described {
+const fn described(
+    short: Option<u8>,
+    long: Option<&'static str>,
+    effect: Effect,
+    same: u8,
+    about: &'static str,
+) -> Described {
     Described {
-        short: None,
-        long: Some(long),
-        effect: Effect::Family(family),
-        help: None,
-        same: FAMILY,
-    }
-}
-
-const fn option(short: u8, long: &'static str, effect: Effect) -> Described {
-    Described {
-        short: Some(short),
-        long: Some(long),
+        short,
+        long,
         effect,
-        help: None,
-        same: short,
-    }
-}
-
-const fn switch(short: u8, long: &'static str, switch: Switch) -> Described {
-    option(short, long, Effect::Switch(switch))
-}
-
-const fn helped(short: u8, long: &'static str, what: Switch, help: &'static str) -> Described {
-    Described {
-        help: Some(help),
-        ..switch(short, long, what)
-    }
-}
-
-/// A long option without a letter; `same` is a value that no letter has.
-const fn long(long: &'static str, what: Switch, same: u8, help: &'static str) -> Described {
-    Described {
-        short: None,
-        long: Some(long),
-        effect: Effect::Switch(what),
-        help: Some(help),
+        about,
+        in_help: false,
         same,
     }
 }
 
-const fn short(short: u8, effect: Effect) -> Described {
+const fn listed(option: Described) -> Described {
     Described {
-        short: Some(short),
-        long: None,
-        effect,
-        help: None,
-        same: short,
+        in_help: true,
+        ..option
     }
+}
+
+const fn family(long: &'static str, family: Family, about: &'static str) -> Described {
+    described(None, Some(long), Effect::Family(family), FAMILY, about)
+}
+
+const fn option(short: u8, long: &'static str, effect: Effect, about: &'static str) -> Described {
+    described(Some(short), Some(long), effect, short, about)
+}
+
+const fn switch(short: u8, long: &'static str, what: Switch, about: &'static str) -> Described {
+    option(short, long, Effect::Switch(what), about)
+}
+
+const fn helped(short: u8, long: &'static str, what: Switch, about: &'static str) -> Described {
+    listed(switch(short, long, what, about))
+}
+
+/// A long option without a letter; `same` is a value that no letter has.
+const fn long(long: &'static str, what: Switch, same: u8, about: &'static str) -> Described {
+    listed(described(
+        None,
+        Some(long),
+        Effect::Switch(what),
+        same,
+        about,
+    ))
+}
+
+const fn short(short: u8, effect: Effect, about: &'static str) -> Described {
+    described(Some(short), None, effect, short, about)
 }
 
 /// Every option, in the order in which getopt matches abbreviations.
 pub const OPTIONS: &[Described] = &[
-    family("ax25", Family::Ax25),
-    family("x25", Family::X25),
-    family("ip", Family::Inet),
-    family("ipx", Family::Ipx),
-    family("appletalk", Family::Ddp),
-    family("netrom", Family::Netrom),
-    family("inet", Family::Inet),
-    family("inet6", Family::Inet6),
-    family("ddp", Family::Ddp),
-    family("rose", Family::Rose),
-    family("unix", Family::Unix),
-    family("bluetooth", Family::Bluetooth),
-    Described {
-        short: None,
-        long: Some("tcpip"),
-        effect: Effect::Broken,
-        help: None,
-        same: FAMILY,
-    },
-    option(b'V', "version", Effect::Version),
+    family("ax25", Family::Ax25, "only AX.25 (amateur radio)"),
+    family("x25", Family::X25, "only X.25"),
+    family("ip", Family::Inet, "only IPv4"),
+    family("ipx", Family::Ipx, "only Novell IPX"),
+    family("appletalk", Family::Ddp, "only Appletalk"),
+    family("netrom", Family::Netrom, "only NET/ROM (amateur radio)"),
+    family("inet", Family::Inet, "only IPv4"),
+    family("inet6", Family::Inet6, "only IPv6"),
+    family("ddp", Family::Ddp, "only Appletalk"),
+    family("rose", Family::Rose, "only ROSE (amateur radio)"),
+    family("unix", Family::Unix, "only Unix sockets"),
+    family("bluetooth", Family::Bluetooth, "only Bluetooth"),
+    described(
+        None,
+        Some("tcpip"),
+        Effect::Broken,
+        FAMILY,
+        "prints an error and changes nothing, as in net-tools",
+    ),
+    option(
+        b'V',
+        "version",
+        Effect::Version,
+        "print the version of net-tools that is imitated",
+    ),
     helped(
         b'i',
         "interfaces",
         Switch::Interfaces,
         "display interface table",
     ),
-    option(b'h', "help", Effect::Help),
+    option(b'h', "help", Effect::Help, "print a summary of the options"),
     helped(b'r', "route", Switch::Route, "display routing table"),
     helped(
         b'M',
@@ -171,15 +190,35 @@ pub const OPTIONS: &[Described] = &[
         Switch::Masquerade,
         "display masqueraded connections",
     ),
-    option(b'A', "protocol", Effect::FamilyList),
-    switch(b't', "tcp", Switch::Tcp),
-    switch(b'S', "sctp", Switch::Sctp),
-    switch(b'u', "udp", Switch::Udp),
-    switch(b'U', "udplite", Switch::UdpLite),
-    switch(b'w', "raw", Switch::Raw),
-    option(b'x', "unix", Effect::Family(Family::Unix)),
-    switch(b'2', "l2cap", Switch::L2cap),
-    switch(b'f', "rfcomm", Switch::Rfcomm),
+    option(
+        b'A',
+        "protocol",
+        Effect::FamilyList,
+        "only these address families, with commas between them",
+    ),
+    switch(b't', "tcp", Switch::Tcp, "only TCP sockets"),
+    switch(b'S', "sctp", Switch::Sctp, "only SCTP sockets"),
+    switch(b'u', "udp", Switch::Udp, "only UDP sockets"),
+    switch(b'U', "udplite", Switch::UdpLite, "only UDP-Lite sockets"),
+    switch(b'w', "raw", Switch::Raw, "only raw sockets"),
+    option(
+        b'x',
+        "unix",
+        Effect::Family(Family::Unix),
+        "only Unix sockets",
+    ),
+    switch(
+        b'2',
+        "l2cap",
+        Switch::L2cap,
+        "only Bluetooth L2CAP (not supported)",
+    ),
+    switch(
+        b'f',
+        "rfcomm",
+        Switch::Rfcomm,
+        "only Bluetooth RFCOMM (not supported)",
+    ),
     helped(
         b'l',
         "listening",
@@ -252,18 +291,20 @@ pub const OPTIONS: &[Described] = &[
         Switch::Groups,
         "display multicast group memberships",
     ),
-    Described {
-        help: Some("display SELinux security context for sockets"),
-        ..option(b'Z', "context", Effect::Context)
-    },
-    short(b'4', Effect::Family(Family::Inet)),
-    short(b'6', Effect::Family(Family::Inet6)),
-    short(b'd', Effect::Nothing),
-    short(b'?', Effect::Usage),
+    listed(option(
+        b'Z',
+        "context",
+        Effect::Context,
+        "display SELinux security context for sockets",
+    )),
+    short(b'4', Effect::Family(Family::Inet), "only IPv4"),
+    short(b'6', Effect::Family(Family::Inet6), "only IPv6"),
+    short(b'd', Effect::Nothing, "accepted, without effect"),
+    short(b'?', Effect::Usage, "print the summary as an error"),
 ];
 
 /// The order of the help text: groups of long names, an empty line between them.
-pub(super) const HELP: &[&[&str]] = &[
+pub const HELP: &[&[&str]] = &[
     &["route", "interfaces", "groups", "statistics", "masquerade"],
     &[
         "verbose",

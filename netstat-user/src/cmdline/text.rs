@@ -37,10 +37,9 @@ pub fn usage() -> String {
     for group in HELP {
         text.push('\n');
         for name in *group {
-            let Some((option, help)) = OPTIONS
+            let Some(option) = OPTIONS
                 .iter()
-                .find(|option| option.long == Some(name) && option.help.is_some())
-                .and_then(|option| Some((option, option.help?)))
+                .find(|option| option.long == Some(name) && option.in_help)
             else {
                 continue;
             };
@@ -48,7 +47,7 @@ pub fn usage() -> String {
                 Some(short) => format!("-{}, --{name}", char::from(short)),
                 None => format!("--{name}"),
             };
-            text.push_str(&format!("        {forms:<24} {help}\n"));
+            text.push_str(&format!("        {forms:<24} {}\n", option.about));
         }
     }
     text.push_str(SELECTORS);

@@ -3,8 +3,9 @@
 use netstat_common::event::SockEvent;
 
 use super::{
+    end::History,
     table::{ConnTable, Entry, conn_of_event, tuple},
-    types::{Change, Conn, Kind, Ktime, Provenance, SockId, TcpState},
+    types::{Change, Conn, Direction, Kind, Ktime, Provenance, SockId, TcpState},
 };
 
 impl ConnTable {
@@ -61,6 +62,10 @@ impl ConnTable {
         if let Some(entry) = adopted.and_then(|found| self.remove(found)) {
             conn.owner = entry.conn.owner;
             conn.since = entry.conn.since;
+            conn.direction = entry.conn.direction;
+        }
+        if child {
+            conn.direction = Some(Direction::In);
         }
         self.insert(Entry {
             unannounced: child && event.dport == 0,
@@ -112,11 +117,14 @@ impl ConnTable {
             *found != id && kind == Some(Kind::Request)
         });
         let carried = request.and_then(|request| self.supersede(request));
-        if let Some(carried) = carried {
-            self.set_conn(id, |conn| {
-                conn.since = carried.since;
-                conn.state = TcpState::SynRecv;
-            });
+        let told = carried.is_some();
+        if let Some((carried, history)) = carried {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.conn.since = carried.since;
+                entry.conn.state = TcpState::SynRecv;
+                entry.conn.direction = Some(Direction::In);
+                entry.history = history;
+            }
             self.give(id, carried.owner);
         } else if born {
             let owner = self.listener_owner(&conn);
@@ -127,13 +135,14 @@ impl ConnTable {
         };
         if entry.unannounced && event.dport != 0 {
             entry.unannounced = false;
-            if let (None, Some(at)) = (carried, entry.conn.since) {
+            if let (false, Some(at)) = (told, entry.conn.since) {
                 // A child without a request (SYN cookie, fast open): its birth is told late.
                 changes.push(Change {
                     at,
                     conn: entry.conn,
                     from: Some(TcpState::Close),
                     in_from_ns: None,
+                    end: None,
                 });
             }
         }
@@ -165,17 +174,28 @@ impl ConnTable {
         // How long a socket was closed before it opens again is nobody's time in a state.
         let since = since.filter(|_| from != TcpState::Close);
         let in_from_ns = since.map(|since| at.since(since));
+        if known == TcpState::Close && new != TcpState::Close {
+            entry.history = History::born(at);
+            entry.conn.direction = match new {
+                TcpState::SynSent => Some(Direction::Out),
+                TcpState::SynRecv => Some(Direction::In),
+                _ => None,
+            };
+        }
         if known != new {
             entry.conn.state = new;
             entry.conn.since = Some(at);
         }
         let conn = entry.conn;
         if !silent {
+            let ends = new == TcpState::Close;
+            let end = ends.then(|| entry.history.end(&conn, from, at));
             changes.push(Change {
                 at,
                 conn,
                 from: Some(from),
                 in_from_ns,
+                end,
             });
         }
         if new == TcpState::Close {

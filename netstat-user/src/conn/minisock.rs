@@ -3,8 +3,9 @@
 use netstat_common::event::{FLAG_EXPIRED, SockEvent};
 
 use super::{
+    end::History,
     table::{ConnTable, Entry, conn_of_event, tuple},
-    types::{Change, Kind, Ktime, Owner, Provenance, SockId, TcpState},
+    types::{Change, Direction, Kind, Ktime, Owner, Provenance, SockId, TcpState},
 };
 
 impl ConnTable {
@@ -23,21 +24,28 @@ impl ConnTable {
         let before = self.tuples.get(&tuple(&conn)).copied();
         let mut from = None;
         let mut in_from_ns = None;
-        if let Some(carried) = before.and_then(|before| self.supersede(before)) {
+        let mut history = History::default();
+        if let Some((carried, its)) = before.and_then(|before| self.supersede(before)) {
+            history = its;
             conn.owner = carried.owner;
+            conn.direction = carried.direction;
             from = Some(carried.state);
             in_from_ns = carried.since.map(|since| at.since(since));
             if carried.state == substate {
                 conn.since = carried.since;
             }
         }
-        self.insert(Entry::new(conn));
+        self.insert(Entry {
+            history,
+            ..Entry::new(conn)
+        });
         if from != Some(substate) {
             changes.push(Change {
                 at,
                 conn,
                 from,
                 in_from_ns,
+                end: None,
             });
         }
     }
@@ -54,7 +62,8 @@ impl ConnTable {
         }
         // The FIN of the peer may have come without a timer event (same bucket of the wheel).
         self.move_to(id, TcpState::from_kernel(event.newstate), at, changes);
-        if event.flags & FLAG_EXPIRED != 0 {
+        let expired = self.note_expiry(id, event);
+        if expired {
             self.end(id, at, changes);
         } else {
             self.enter_limbo(id, at);
@@ -88,12 +97,17 @@ impl ConnTable {
             }),
             None => self.listener_owner(&conn),
         };
-        self.insert(Entry::new(conn));
+        conn.direction = Some(Direction::In);
+        self.insert(Entry {
+            history: History::born(at),
+            ..Entry::new(conn)
+        });
         changes.push(Change {
             at,
             conn,
             from: Some(TcpState::Close),
             in_from_ns: None,
+            end: None,
         });
     }
 
@@ -107,11 +121,20 @@ impl ConnTable {
         {
             self.meet_minisock(id, Kind::Request, event, changes);
         }
+        self.note_expiry(id, event);
         if self.entries.get(&id).is_some_and(|entry| entry.superseded) {
             self.end(id, at, changes);
         } else {
             self.enter_limbo(id, at);
         }
+    }
+
+    fn note_expiry(&mut self, id: SockId, event: &SockEvent) -> bool {
+        let expired = event.flags & FLAG_EXPIRED != 0;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.history.expired = expired;
+        }
+        expired
     }
 
     /// A minisock that the table does not have loses its timer: it is of before our time.
@@ -135,19 +158,19 @@ impl ConnTable {
                 if let Some(entry) = self.remove(known) {
                     conn.owner = entry.conn.owner;
                     conn.since = entry.conn.since;
+                    conn.direction = entry.conn.direction;
                 }
             }
             // A child carries the connection on already.
             Some(SockId::Kernel(_)) => superseded = true,
             None => {}
         }
+        if kind == Kind::Request {
+            conn.direction = Some(Direction::In);
+        }
         self.insert(Entry {
-            conn,
             superseded,
-            cancelled: None,
-            unannounced: false,
-            bare: false,
-            slot: 0,
+            ..Entry::new(conn)
         });
     }
 

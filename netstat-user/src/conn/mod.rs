@@ -7,6 +7,9 @@
 //! from it, a timewait minisock. The table links them by their addresses at the moment of the
 //! hand-over, so that a log line reads `FIN_WAIT2 -> TIME_WAIT` and the owner lives on.
 
+mod end;
+#[cfg(test)]
+mod end_tests;
 mod full;
 mod minisock;
 #[cfg(test)]

@@ -15,7 +15,8 @@ impl ConnTable {
             return;
         }
         self.insert(Entry {
-            conn: Conn {
+            bare: true,
+            ..Entry::new(Conn {
                 id,
                 kind: Kind::Full,
                 netns: 0,
@@ -25,12 +26,8 @@ impl ConnTable {
                 state: TcpState::Unknown(0),
                 since: None,
                 owner: None,
-            },
-            superseded: false,
-            cancelled: None,
-            unannounced: false,
-            bare: true,
-            slot: 0,
+                direction: None,
+            })
         });
     }
 
@@ -99,6 +96,7 @@ impl ConnTable {
         if told && known.state != seen.state {
             let conn = Conn {
                 owner: known.owner,
+                direction: known.direction,
                 since: None,
                 ..seen
             };
@@ -107,6 +105,7 @@ impl ConnTable {
                 conn,
                 from: Some(known.state),
                 in_from_ns: None,
+                end: None,
             });
         }
     }

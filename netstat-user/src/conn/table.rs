@@ -10,7 +10,10 @@ use netstat_common::{
     row::{ROW_REQUEST, ROW_TIMEWAIT, SockRow},
 };
 
-use super::types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState};
+use super::{
+    end::History,
+    types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
+};
 
 /// How long a minisock whose timer was taken out may still come back.
 ///
@@ -31,6 +34,8 @@ pub(super) struct Entry {
     pub(super) unannounced: bool,
     /// From an iterator, not refreshed yet.
     pub(super) bare: bool,
+    /// For the end of the connection.
+    pub(super) history: History,
     /// Place in `order`.
     pub(super) slot: usize,
 }
@@ -43,6 +48,7 @@ impl Entry {
             cancelled: None,
             unannounced: false,
             bare: false,
+            history: History::default(),
             slot: 0,
         }
     }
@@ -158,6 +164,7 @@ impl ConnTable {
                 conn: entry.conn,
                 from: Some(from),
                 in_from_ns,
+                end: None,
             });
         }
     }
@@ -171,6 +178,7 @@ impl ConnTable {
             return;
         }
         let in_from_ns = conn.since.map(|since| at.since(since));
+        let end = entry.history.end(&conn, from, at);
         conn.state = TcpState::Close;
         conn.since = Some(at);
         changes.push(Change {
@@ -178,20 +186,21 @@ impl ConnTable {
             conn,
             from: Some(from),
             in_from_ns,
+            end: Some(end),
         });
     }
 
     /// Marks a socket whose connection another object carries on from now; gives what it carried.
-    pub(super) fn supersede(&mut self, id: SockId) -> Option<Conn> {
+    pub(super) fn supersede(&mut self, id: SockId) -> Option<(Conn, History)> {
         self.unindex(id);
         let entry = self.entries.get_mut(&id)?;
         entry.superseded = true;
-        let conn = entry.conn;
+        let carried = (entry.conn, std::mem::take(&mut entry.history));
         // No event will end it: its end was seen already, or its address is not known.
         if entry.cancelled.is_some() || matches!(id, SockId::Proc(_)) {
             self.remove(id);
         }
-        Some(conn)
+        Some(carried)
     }
 
     pub(super) fn set_conn(&mut self, id: SockId, set: impl FnOnce(&mut Conn)) {
@@ -297,6 +306,7 @@ pub(super) fn conn_of_event(id: SockId, kind: Kind, event: &SockEvent) -> Conn {
         state: TcpState::Close,
         since: None,
         owner: None,
+        direction: None,
     }
 }
 
@@ -321,5 +331,6 @@ pub(super) fn conn_of_row(id: SockId, row: &SockRow) -> Conn {
         state: TcpState::from_kernel(row.state),
         since: None,
         owner: None,
+        direction: None,
     }
 }

@@ -166,6 +166,110 @@ impl Provenance {
     }
 }
 
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The socket's own.
+    Local,
+    /// The peer's.
+    Remote,
+}
+
+impl Side {
+    /// The word in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// Who called whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// The peer called.
+    In,
+    /// The socket called.
+    Out,
+}
+
+impl Direction {
+    /// The word in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Why {
+    /// FINs went both ways.
+    Fin,
+    /// This side sent a RST: closed with unread data or without lingering, never accepted,
+    /// aborted, or data came after the close.
+    RstSent,
+    /// The peer sent a RST.
+    RstReceived,
+    /// The call was refused: a RST, or an ICMP message that the port is unreachable.
+    Refused,
+    /// Nobody answered: retransmissions, keepalive probes or FIN_WAIT2 ran out.
+    Timeout,
+    /// Retransmissions ran out, and ICMP said that there is no way.
+    Unreachable,
+    /// The process closed a listener, or a call that nobody had answered yet. Nothing was sent.
+    Closed,
+    /// Another error: see [`Tally::errno`].
+    Error,
+}
+
+impl Why {
+    /// The word in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::RstSent => "rst-sent",
+            Self::RstReceived => "rst-received",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Closed => "closed",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a full socket had done when it closed. `None` where the kernel does not count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Payload bytes sent, each counted once (Linux 4.19).
+    pub sent: Option<u64>,
+    /// Sequence space that the peer acknowledged: as `ss` shows it, SYN and FIN count one each.
+    pub acked: Option<u64>,
+    /// Payload bytes received in order.
+    pub received: Option<u64>,
+    /// Segments sent again, SYNs included.
+    pub retransmits: Option<u64>,
+    /// `sk_err` at the end; 0 if there was no error.
+    pub errno: u32,
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Nanoseconds since it opened, TIME_WAIT included; `None` if that was before us.
+    pub life_ns: Option<u64>,
+    /// Who closed first; `None` if nobody did or it is not known.
+    pub closed_by: Option<Side>,
+    /// Why; `None` if it is not known.
+    pub why: Option<Why>,
+    /// What it carried; `None` where there was no full socket, or nobody read it.
+    pub tally: Option<Tally>,
+}
+
 /// Who owns a socket, or owned it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -209,6 +313,8 @@ pub struct Conn {
     pub since: Option<Ktime>,
     /// Owner, or last owner.
     pub owner: Option<Owner>,
+    /// Who called whom; `None` for a listener, and where it was before us.
+    pub direction: Option<Direction>,
 }
 
 /// What an event changed.
@@ -222,6 +328,8 @@ pub struct Change {
     pub from: Option<TcpState>,
     /// Nanoseconds in that state; `None` if its begin was not seen.
     pub in_from_ns: Option<u64>,
+    /// The sum of the connection, at its end.
+    pub end: Option<End>,
 }
 
 #[cfg(test)]

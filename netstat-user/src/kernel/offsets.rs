@@ -18,14 +18,12 @@ macro_rules! table {
 type Fields = &'static [(&'static str, &'static str, &'static str)];
 
 const FIELDS: Fields = netstat_common::for_each_offset!(table);
-/// What lists of UDP and Unix sockets need besides.
+/// What a kernel may lack.
+const OPTIONAL: Fields = netstat_common::for_each_optional_offset!(table);
+/// What a kernel may lack and lists of UDP and Unix sockets need.
 const LIST_FIELDS: Fields = netstat_common::for_each_list_offset!(table);
-/// The value of a global whose field this kernel lacks.
-pub const LACKING: u64 = u64::MAX;
 
 /// Names and values of the read-only globals that describe this kernel.
-///
-/// A field that only lists of UDP and Unix sockets need is [`LACKING`] where there is none.
 ///
 /// # Errors
 /// Names the struct or field that the kernel's BTF lacks.
@@ -35,12 +33,14 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         btf: &btf,
         structs: Vec::new(),
     };
-    let mut globals = Vec::with_capacity(FIELDS.len() + LIST_FIELDS.len() + 8);
+    let optional = OPTIONAL.iter().chain(LIST_FIELDS);
+    let mut globals = Vec::with_capacity(FIELDS.len() + optional.clone().count() + 8);
     for &(name, of, path) in FIELDS {
         globals.push((name, finder.need(of, path)?.bytes()));
     }
-    for &(name, of, path) in LIST_FIELDS {
-        globals.push((name, finder.field(of, path).map_or(LACKING, Field::bytes)));
+    for &(name, of, path) in optional {
+        let found = finder.field(of, path).map(Field::bytes);
+        globals.push((name, found.unwrap_or(names::ABSENT)));
     }
     globals.push((
         names::KEEPALIVE_TIMER,
@@ -77,7 +77,7 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
 /// The first field that lists of UDP and Unix sockets need and these globals lack.
 #[must_use]
 pub fn lacking(globals: &[(&str, u64)]) -> Option<String> {
-    let lacks = |name: &str| globals.contains(&(name, LACKING));
+    let lacks = |name: &str| globals.contains(&(name, names::ABSENT));
     let (_, of, path) = LIST_FIELDS.iter().find(|(name, ..)| lacks(name))?;
     Some(format!("no field `{path}` in `struct {of}`"))
 }
@@ -129,7 +129,7 @@ mod tests {
         assert!(format!("{error:#}").contains(VMLINUX));
         assert_eq!(lacking(&[("UNIX_ADDR", 8)]), None);
         assert_eq!(
-            lacking(&[("UNIX_ADDR", LACKING)]).as_deref(),
+            lacking(&[("UNIX_ADDR", names::ABSENT)]).as_deref(),
             Some("no field `addr` in `struct unix_sock`")
         );
         let error = missing("sock", "sk_uid");

@@ -1,9 +1,9 @@
 //! Bytes of the ring to records. Total: every input is a record or `None`.
 
 use netstat_common::event::{
-    FdChunk, KIND_DESTROY, KIND_EXEC, KIND_EXIT, KIND_FDS, KIND_FORK, KIND_REQ_CANCEL,
-    KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TW_CANCEL, KIND_TW_START, ProcEvent, SeedRecord,
-    SockEvent,
+    EndEvent, FdChunk, KIND_DESTROY, KIND_END, KIND_EXEC, KIND_EXIT, KIND_FDS, KIND_FORK,
+    KIND_REQ_CANCEL, KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TW_CANCEL, KIND_TW_START,
+    ProcEvent, SeedRecord, SockEvent,
 };
 use zerocopy::FromBytes;
 
@@ -12,6 +12,8 @@ use zerocopy::FromBytes;
 pub enum Record<'a> {
     /// Something happened to a socket.
     Sock(SockEvent),
+    /// What a socket has done.
+    End(EndEvent),
     /// Something happened to a process.
     Proc(ProcEvent),
     /// An iterator found a socket.
@@ -26,6 +28,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     match kind {
         KIND_STATE | KIND_DESTROY | KIND_TW_START | KIND_TW_CANCEL | KIND_REQ_START
         | KIND_REQ_CANCEL => SockEvent::read_from_bytes(bytes).ok().map(Record::Sock),
+        KIND_END => EndEvent::read_from_bytes(bytes).ok().map(Record::End),
         KIND_FORK | KIND_EXEC | KIND_EXIT => {
             ProcEvent::read_from_bytes(bytes).ok().map(Record::Proc)
         }
@@ -46,7 +49,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_input_is_a_record_or_none(kind in 0u32..40, tail in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn every_input_is_a_record_or_none(kind in 0u32..50, tail in prop::collection::vec(any::<u8>(), 0..600)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(tail);
             let long = match kind {
@@ -54,6 +57,7 @@ mod tests {
                 16..=18 => 24,
                 32 => 16,
                 33 => 520,
+                48 => 64,
                 _ => usize::MAX,
             };
             if bytes.len() != long {

@@ -170,6 +170,7 @@ impl Session {
                 *events += 1;
                 table.apply(&event, &mut news.changes);
             }
+            Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),
             Some(Record::Seed(skaddr)) => table.seed(skaddr),
             Some(Record::Fds(chunk)) => {

@@ -57,6 +57,7 @@ fn seed(number: u64, netns: u32, family: u16, row: &TcpNetEntry) -> Seed {
             state,
             since: None,
             owner: None,
+            direction: None,
         },
         inode: row.inode,
     }

@@ -7,12 +7,12 @@ use std::io::Write as _;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, macros::format_description};
 
-use crate::conn::types::{Change, Endpoint, Owner};
+use crate::conn::types::{Change, End, Endpoint, Owner, Side, Why};
 
 use super::{addr, names::sanitized};
 
 /// Version of the JSON schema, field `v`. It grows when a field changes its meaning or goes away.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// `AF_INET6`.
 const AF_INET6: u16 = 10;
@@ -32,7 +32,9 @@ pub struct Line<'a> {
     pub program: &'a [u8],
 }
 
-/// `2026-11-23T19:25:00.123456 tcp LOCAL REMOTE OLD -> NEW SECONDS PID/PROGRAM PROVENANCE`.
+/// `2026-11-23T19:25:00.123456 tcp LOCAL REMOTE OLD -> NEW SECONDS PID/PROGRAM PROVENANCE`, and at
+/// the end of a connection ` life=SECONDS sent=BYTES received=BYTES retrans=SEGMENTS closed-by=SIDE
+/// why=REASON`; what is not known is left out there.
 pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
     let Line { change, .. } = line;
     let conn = &change.conn;
@@ -51,7 +53,8 @@ pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
     let _ = write!(out, " {from} -> {} ", conn.state.name());
     match change.in_from_ns {
         Some(ns) => {
-            let _ = write!(out, "{}.{:06}s ", ns / 1_000_000_000, ns / 1000 % 1_000_000);
+            seconds(out, ns);
+            out.push(b' ');
         }
         None => out.extend_from_slice(b"- "),
     }
@@ -65,7 +68,40 @@ pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
         }
         None => out.extend_from_slice(b"- unknown"),
     }
+    if let Some(end) = &change.end {
+        sum(out, end);
+    }
     out.push(b'\n');
+}
+
+fn sum(out: &mut Vec<u8>, end: &End) {
+    if let Some(life_ns) = end.life_ns {
+        out.extend_from_slice(b" life=");
+        seconds(out, life_ns);
+    }
+    let tally = end.tally.unwrap_or_default();
+    for (word, number) in [
+        ("sent", tally.sent),
+        ("received", tally.received),
+        ("retrans", tally.retransmits),
+    ] {
+        if let Some(number) = number {
+            let _ = write!(out, " {word}={number}");
+        }
+    }
+    if let Some(side) = end.closed_by {
+        let _ = write!(out, " closed-by={}", side.name());
+    }
+    if let Some(why) = end.why {
+        let _ = write!(out, " why={}", why.name());
+        if why == Why::Error {
+            let _ = write!(out, ":{}", tally.errno);
+        }
+    }
+}
+
+fn seconds(out: &mut Vec<u8>, ns: u64) {
+    let _ = write!(out, "{}.{:06}s", ns / 1_000_000_000, ns / 1000 % 1_000_000);
 }
 
 /// Local time to the microsecond.
@@ -106,7 +142,21 @@ struct JsonLine<'a> {
     old: Option<&'static str>,
     new: &'static str,
     in_old_ns: Option<u64>,
+    direction: Option<&'static str>,
     owner: Option<JsonOwner<'a>>,
+    end: Option<JsonSum>,
+}
+
+#[derive(Serialize)]
+struct JsonSum {
+    life_ns: Option<u64>,
+    bytes_sent: Option<u64>,
+    bytes_acked: Option<u64>,
+    bytes_received: Option<u64>,
+    retransmits: Option<u64>,
+    closed_by: Option<&'static str>,
+    why: Option<&'static str>,
+    errno: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -138,6 +188,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
         conn,
         from,
         in_from_ns,
+        end,
         ..
     } = *line.change;
     write_json(
@@ -164,8 +215,27 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
                 program: String::from_utf8_lossy(line.program),
                 provenance: owner.provenance.name(),
             }),
+            direction: conn.direction.map(|direction| direction.name()),
+            end: end.map(json_sum),
         },
     );
+}
+
+fn json_sum(end: End) -> JsonSum {
+    let tally = end.tally.unwrap_or_default();
+    JsonSum {
+        life_ns: end.life_ns,
+        bytes_sent: tally.sent,
+        bytes_acked: tally.acked,
+        bytes_received: tally.received,
+        retransmits: tally.retransmits,
+        closed_by: end.closed_by.map(Side::name),
+        why: end.why.map(Why::name),
+        errno: end
+            .tally
+            .map(|tally| tally.errno)
+            .filter(|errno| *errno != 0),
+    }
 }
 
 /// That events were lost, as one line of JSON: `lost` counts from the start.
@@ -177,6 +247,27 @@ pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64) {
         ts_ns: wall_ns,
         lost,
         healed: true,
+    };
+    write_json(out, &line);
+}
+
+#[derive(Serialize)]
+struct JsonDropped {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    lines: u64,
+}
+
+/// That lines were thrown away here since the output did not take them, as one line of JSON.
+pub fn json_dropped(out: &mut Vec<u8>, wall_ns: u64, lines: u64) {
+    let line = JsonDropped {
+        v: SCHEMA,
+        event: "dropped",
+        ts: utc(wall_ns),
+        ts_ns: wall_ns,
+        lines,
     };
     write_json(out, &line);
 }
@@ -208,7 +299,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::conn::types::{Conn, Kind, Ktime, Provenance, SockId, TcpState};
+    use crate::conn::types::{Conn, Direction, Kind, Ktime, Provenance, SockId, Tally, TcpState};
 
     fn change() -> Change {
         let end = |last, port| {
@@ -232,9 +323,11 @@ mod tests {
                     comm: [0; 16],
                     provenance: Provenance::Seen,
                 }),
+                direction: Some(Direction::Out),
             },
             from: Some(TcpState::SynSent),
             in_from_ns: Some(1_000_123_456),
+            end: None,
         }
     }
 
@@ -261,9 +354,47 @@ mod tests {
         "#]]
         .assert_eq(&plain);
         expect![[r#"
-            {"v":1,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"owner":{"pid":42,"program":"curl","provenance":"seen"}}
+            {"v":2,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"direction":"out","owner":{"pid":42,"program":"curl","provenance":"seen"},"end":null}
         "#]]
         .assert_eq(&machine);
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_summed_up() {
+        let mut change = change();
+        change.from = Some(TcpState::LastAck);
+        change.conn.state = TcpState::Close;
+        change.end = Some(End {
+            life_ns: Some(2_500_000_000),
+            closed_by: Some(Side::Remote),
+            why: Some(Why::Fin),
+            tally: Some(Tally {
+                sent: Some(10),
+                acked: Some(12),
+                received: Some(20),
+                retransmits: Some(1),
+                errno: 0,
+            }),
+        });
+        let (plain, machine) = show(&change, 7, b"curl");
+        assert!(plain.ends_with(
+            " seen life=2.500000s sent=10 received=20 retrans=1 closed-by=remote why=fin\n"
+        ));
+        assert!(machine.contains(
+            r#""end":{"life_ns":2500000000,"bytes_sent":10,"bytes_acked":12,"bytes_received":20,"retransmits":1,"closed_by":"remote","why":"fin","errno":null}"#
+        ));
+        change.end = Some(End {
+            life_ns: None,
+            closed_by: None,
+            why: Some(Why::Error),
+            tally: Some(Tally {
+                errno: 71,
+                ..Tally::default()
+            }),
+        });
+        let (plain, machine) = show(&change, 7, b"curl");
+        assert!(plain.ends_with(" seen why=error:71\n"));
+        assert!(machine.contains(r#""why":"error","errno":71}"#));
     }
 
     #[test]

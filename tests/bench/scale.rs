@@ -1,0 +1,175 @@
+//! How time, memory and cost of an event grow.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use anyhow::Result;
+
+use crate::{
+    measure::{Bench, Load, cost, enter},
+    plot::{self, Series},
+    report::{Report, ms},
+    stats::{line, median},
+    tracer::{Running, Tracer},
+};
+
+/// Sizes, fits and plots.
+pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<()> {
+    report.heading("Scale");
+    let sizes: &[usize] = if bench.quick {
+        &[1_000, 10_000, 50_000]
+    } else {
+        &[1_000, 3_000, 10_000, 30_000, 100_000, 200_000]
+    };
+    let mut times = vec![Series::new("netstat -anpt"), Series::new("ss -ant")];
+    times.extend([
+        Series::new("netstat-bpf, kernel"),
+        Series::new("netstat-bpf, /proc"),
+    ]);
+    let mut memory = Series::new("netstat-bpf, kernel");
+    let mut start = Series::new("netstat-bpf -c: attach, seed, first byte");
+    let mut per_event = Series::new("storm under netstat-bpf -c");
+    let rounds = if bench.quick { 3 } else { 5 };
+    for &sockets in sizes {
+        eprintln!("bench: scale, {sockets} sockets");
+        let processes = sockets.div_ceil(1000).min(100);
+        let load = Load::start(&[
+            "hold",
+            "--sockets",
+            &sockets.to_string(),
+            "--processes",
+            &processes.to_string(),
+        ])?;
+        let netns = load.netns()?;
+        let mut walls = vec![Vec::new(); times.len()];
+        let mut peaks = Vec::new();
+        for _ in 0..rounds {
+            for (index, series) in times.iter().enumerate() {
+                let mut command = match series.name {
+                    "netstat -anpt" => Command::new("netstat"),
+                    "ss -ant" => Command::new("ss"),
+                    _ => Command::new(&bench.program),
+                };
+                command.env("NETSTAT_BPF_AGENT", "off");
+                command.arg(if series.name == "ss -ant" {
+                    "-ant"
+                } else {
+                    "-anpt"
+                });
+                let source = if series.name.ends_with("kernel") {
+                    "kernel"
+                } else {
+                    "proc"
+                };
+                command.env("NETSTAT_BPF_SOURCE", source);
+                enter(&mut command, &netns);
+                let cost = cost(&mut command, &bench.scratch.join("listing"))?;
+                walls[index].push(cost.wall);
+                if source == "kernel" {
+                    peaks.push(cost.rss);
+                }
+            }
+        }
+        for (series, walls) in times.iter_mut().zip(&walls) {
+            series.points.push((sockets as f64, median(walls) * 1e3));
+        }
+        memory.points.push((sockets as f64, median(&peaks) / 1e6));
+        start
+            .points
+            .push((sockets as f64, first_byte(bench, &netns)? * 1e3));
+        per_event
+            .points
+            .push((sockets as f64, storm_slowdown(bench)?));
+    }
+    report.text("Straight lines through the medians (least squares):");
+    report.row(&["what", "at zero sockets", "for each 1,000 sockets"]);
+    report.rule(3);
+    for series in &times {
+        let (at_zero, slope) = line(&series.points);
+        report.row(&[
+            series.name,
+            &format!("{at_zero:.1} ms"),
+            &format!("{:.3} ms", slope * 1e3),
+        ]);
+    }
+    let (at_zero, slope) = line(&memory.points);
+    report.row(&[
+        "peak memory, kernel source",
+        &format!("{at_zero:.1} MB"),
+        &format!("{:.0} kB", slope * 1e6),
+    ]);
+    let (at_zero, slope) = line(&start.points);
+    report.row(&[
+        start.name,
+        &format!("{at_zero:.0} ms"),
+        &format!("{:.3} ms", slope * 1e3),
+    ]);
+    if let Some(last) = start.points.iter().find(|p| p.0 == 100_000.0) {
+        report.fact("start.100000", last.1);
+        report.text(&format!(
+            "Attach, seed and print the first byte at 100,000 sockets: {} ms.",
+            ms(last.1 / 1e3)
+        ));
+    }
+    report.row(&[
+        "sockets",
+        "storm under `netstat-bpf -c`, multiple of untraced",
+    ]);
+    report.rule(2);
+    for (sockets, ratio) in &per_event.points {
+        report.row(&[&format!("{sockets:.0}"), &format!("{ratio:.2}")]);
+    }
+    plot::draw(
+        &output.join("benchmark-time.svg"),
+        "One listing",
+        "ms",
+        &times,
+    )?;
+    plot::draw(
+        &output.join("benchmark-memory.svg"),
+        "Peak memory of a listing",
+        "MB",
+        &[memory],
+    )?;
+    report.text("![time](benchmark-time.svg)\n\n![memory](benchmark-memory.svg)");
+    Ok(())
+}
+
+/// Seconds from the start of `-c` to the first bytes of its first round.
+fn first_byte(bench: &Bench, netns: &std::fs::File) -> Result<f64> {
+    use std::io::Read as _;
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        let mut command = Command::new(&bench.program);
+        command
+            .arg("-cant")
+            .env("NETSTAT_BPF_AGENT", "off")
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null());
+        enter(&mut command, netns);
+        let begin = Instant::now();
+        let mut child = command.spawn()?;
+        if let Some(mut out) = child.stdout.take() {
+            out.read_exact(&mut [0])?;
+        }
+        taken.push(begin.elapsed().as_secs_f64());
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(median(&taken))
+}
+
+/// The storm beside a table of the sockets that stand now, as a multiple of the storm untraced.
+fn storm_slowdown(bench: &Bench) -> Result<f64> {
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let mut each = [0.0; 2];
+        for (slot, tracer) in each.iter_mut().zip([Tracer::Nothing, Tracer::Table]) {
+            let running = Running::start(bench, tracer)?;
+            let (count, seconds) = Load::start(&["storm", "--seconds", "0.7"])?.finish()?;
+            running.stop()?;
+            *slot = seconds / count;
+        }
+        ratios.push(each[1] / each[0]);
+    }
+    Ok(median(&ratios))
+}

@@ -1,0 +1,279 @@
+//! One listing: wall and CPU time, memory, system calls, against netstat, ss and a plain copy.
+
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    measure::{self, Bench, Cost, Load, cost, enter},
+    report::{Report, ms, times},
+    stats::{median, paired, spread},
+    tracer::{Running, Tracer},
+};
+
+/// Name, program (`None` is ours), arguments, environment.
+type Contestant = (
+    &'static str,
+    Option<&'static str>,
+    &'static [&'static str],
+    &'static [(&'static str, &'static str)],
+);
+
+const CONTESTANTS: &[Contestant] = &[
+    ("netstat -anpt", Some("netstat"), &["-anpt"], &[]),
+    ("netstat-bpf -anpt", None, &["-anpt"], &[]),
+    (
+        "netstat-bpf -anpt, source kernel",
+        None,
+        &["-anpt"],
+        &[("NETSTAT_BPF_SOURCE", "kernel")],
+    ),
+    (
+        "netstat-bpf -anpt, source proc",
+        None,
+        &["-anpt"],
+        &[("NETSTAT_BPF_SOURCE", "proc")],
+    ),
+    ("ss -anpt", Some("ss"), &["-anpt"], &[]),
+    ("ss -ant", Some("ss"), &["-ant"], &[]),
+];
+
+/// The copy of the bytes that netstat printed.
+const COPY: &str = "cat of the same bytes";
+const AGENT: &str = "netstat-bpf -anpt, from the agent";
+
+/// All sizes.
+pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
+    report.heading("Snapshot: one listing of all TCP sockets with their processes");
+    report.text(
+        "Paired runs in turns; every program writes to a file in the same directory. The ratio is the \
+         median over the rounds of netstat's wall time divided by the program's in the same round. \
+         Peak memory is that of the process; system calls are counted by strace in a run of their own.",
+    );
+    let mut sizes = vec![(50, 1), (1_000, 5), (10_000, 10), (100_000, 100)];
+    if !bench.quick {
+        sizes.push((bench.most, 100));
+    }
+    for (sockets, processes) in sizes {
+        size(bench, report, sockets, processes)?;
+    }
+    if !bench.quick {
+        size(bench, report, 19_000, 1)?;
+    }
+    Ok(())
+}
+
+fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) -> Result<()> {
+    eprintln!("bench: snapshot of {sockets} sockets in {processes} processes");
+    let load = Load::start(&[
+        "hold",
+        "--sockets",
+        &sockets.to_string(),
+        "--processes",
+        &processes.to_string(),
+    ])?;
+    let netns = load.netns()?;
+    let rounds = match (bench.quick, sockets) {
+        (true, 50_000..) => 3,
+        (true, _) => 7,
+        (false, 50_000..) => 7,
+        (false, _) => 25,
+    };
+    let agent = start_agent(bench, report);
+    let mut names: Vec<&str> = CONTESTANTS.iter().map(|(name, ..)| *name).collect();
+    names.push(COPY);
+    if agent.is_some() {
+        names.push(AGENT);
+    }
+    let sink = bench.scratch.join("listing");
+    let printed = bench.scratch.join("netstat");
+    let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); names.len()];
+    let mut calls = vec![None; names.len()];
+    for round in 0..=rounds {
+        for (index, name) in names.iter().enumerate() {
+            let mut command = match CONTESTANTS.get(index) {
+                Some(contestant) => listing(bench, contestant),
+                None if *name == COPY => {
+                    let mut copy = Command::new("cat");
+                    copy.arg(&printed);
+                    copy
+                }
+                None => from_agent(bench),
+            };
+            if round == 0 {
+                // Warms the caches, and counts.
+                calls[index] = measure::system_calls(&command, &netns, &bench.scratch)
+                    .with_context(|| format!("strace of {name}"))?;
+                if index == 0 {
+                    enter(&mut command, &netns);
+                    cost(&mut command, &printed)?;
+                }
+                continue;
+            }
+            enter(&mut command, &netns);
+            costs[index].push(cost(&mut command, &sink)?);
+        }
+    }
+    drop(agent);
+    table(report, sockets, processes, rounds, &names, &costs, &calls);
+    continuous(bench, report, &netns, sockets, &costs[0])?;
+    Ok(())
+}
+
+fn listing(bench: &Bench, (_, program, arguments, environment): &Contestant) -> Command {
+    let mut command = match program {
+        Some(program) => Command::new(program),
+        None => Command::new(&bench.program),
+    };
+    command.args(*arguments).envs(environment.iter().copied());
+    if program.is_none() {
+        // Without this a one-shot listing would ask the agent.
+        command.env("NETSTAT_BPF_AGENT", "off");
+    }
+    command
+}
+
+fn from_agent(bench: &Bench) -> Command {
+    let mut command = Command::new(&bench.program);
+    command
+        .arg("-anpt")
+        .env("NETSTAT_BPF_AGENT", crate::tracer::agent_socket(bench));
+    command
+}
+
+fn start_agent(bench: &Bench, report: &mut Report) -> Option<Running> {
+    match Running::start(bench, Tracer::Agent) {
+        Ok(running) => Some(running),
+        Err(error) => {
+            report.once(&format!("`netstat-bpf agent` was not measured: {error:#}"));
+            None
+        }
+    }
+}
+
+fn table(
+    report: &mut Report,
+    sockets: usize,
+    processes: usize,
+    rounds: usize,
+    names: &[&str],
+    costs: &[Vec<Cost>],
+    calls: &[Option<u64>],
+) {
+    report.subheading(&format!(
+        "{sockets} sockets in {processes} processes, {rounds} rounds"
+    ));
+    report.row(&[
+        "program",
+        "wall ms",
+        "least to most",
+        "CPU ms",
+        "peak MB",
+        "system calls",
+        "netstat / it",
+    ]);
+    report.rule(7);
+    let wall = |index: usize| -> Vec<f64> { costs[index].iter().map(|c| c.wall).collect() };
+    let reference = wall(0);
+    for (index, name) in names.iter().enumerate() {
+        let mine = wall(index);
+        let cpu: Vec<f64> = costs[index].iter().map(|c| c.cpu).collect();
+        let rss: Vec<f64> = costs[index].iter().map(|c| c.rss).collect();
+        let (least, most) = spread(&mine);
+        let ratio = paired(&reference, &mine);
+        report.row(&[
+            &format!("`{name}`"),
+            &ms(median(&mine)),
+            &format!("{} to {}", ms(least), ms(most)),
+            &ms(median(&cpu)),
+            &format!("{:.1}", median(&rss) / 1e6),
+            &calls[index].map_or_else(|| "?".to_owned(), |calls| calls.to_string()),
+            &times(ratio),
+        ]);
+        report.fact(&format!("snapshot.{sockets}.{processes}.{name}"), ratio);
+    }
+    let index = |wanted: &str| names.iter().position(|name| *name == wanted);
+    if let (Some(agent), Some(ss)) = (index(AGENT), index("ss -ant")) {
+        let ratio = paired(&wall(ss), &wall(agent));
+        report.fact(&format!("snapshot.{sockets}.agent_over_ss"), ratio);
+        report.text(&format!(
+            "The agent's listing against `ss -ant`: {}.",
+            times(ratio)
+        ));
+    }
+    if let Some(ours) = index("netstat-bpf -anpt, source kernel") {
+        let rss: Vec<f64> = costs[ours].iter().map(|c| c.rss).collect();
+        report.fact(&format!("rss.{sockets}.{processes}"), median(&rss));
+    }
+}
+
+/// CPU time of a `-c` round, and memory after some.
+fn continuous(
+    bench: &Bench,
+    report: &mut Report,
+    netns: &File,
+    sockets: usize,
+    netstat: &[Cost],
+) -> Result<()> {
+    let sink = bench.scratch.join("continuous");
+    let mut command = Command::new(&bench.program);
+    command
+        .arg("-canpt")
+        .env("LC_ALL", "C")
+        .env("NETSTAT_BPF_AGENT", "off")
+        .stdin(Stdio::null())
+        .stdout(File::create(&sink)?)
+        .stderr(Stdio::null());
+    enter(&mut command, netns);
+    let mut child = command.spawn().context("start netstat-bpf -c")?;
+    let rounds = if bench.quick { 4 } else { 10 };
+    let result = (|| -> Result<(f64, f64, f64)> {
+        // The first rounds pay for the start.
+        let (_, round) = wait_rounds(&sink, 2)?;
+        let before = measure::cpu_of(child.id())?;
+        let (_, last) = wait_rounds(&sink, round + rounds)?;
+        let cpu = (measure::cpu_of(child.id())? - before) / (last - round) as f64;
+        let rss = measure::memory_of(child.id(), "VmRSS")?;
+        Ok((cpu, rss, measure::memory_of(child.id(), "VmHWM")?))
+    })();
+    let _ = child.kill();
+    let _ = child.wait();
+    let (cpu, rss, peak) = result?;
+    fs::remove_file(&sink)?;
+    let theirs: Vec<f64> = netstat.iter().map(|cost| cost.cpu).collect();
+    let ratio = median(&theirs) / cpu;
+    report.text(&format!(
+        "A round of `netstat-bpf -c -anpt`: {} ms CPU, {} less than one `netstat -anpt`; resident {:.1} MB \
+         after {} rounds, {:.1} MB at most.",
+        ms(cpu),
+        times(ratio),
+        rss / 1e6,
+        rounds + 2,
+        peak / 1e6
+    ));
+    report.fact(&format!("continuous.cpu_ratio.{sockets}"), ratio);
+    report.fact(&format!("continuous.rss.{sockets}"), rss);
+    Ok(())
+}
+
+/// Waits until so many rounds have been written to the file; gives how many were.
+fn wait_rounds(sink: &std::path::Path, wanted: usize) -> Result<(Duration, usize)> {
+    let begin = Instant::now();
+    loop {
+        let text = fs::read(sink)?;
+        let title = b"Active Internet";
+        let found = text.windows(title.len()).filter(|w| w == title).count();
+        if found >= wanted {
+            return Ok((begin.elapsed(), found));
+        }
+        if begin.elapsed() > Duration::from_secs(120) {
+            anyhow::bail!("netstat-bpf -c wrote {found} of {wanted} rounds in 120 s");
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,291 @@
+//! A long random life, stopped again and again to compare one running `-c` and one running `log` with
+//! netstat.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, ChildStderr, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    continuous::Continuous,
+    netns::Net,
+    oracle::{ours_path, real, try_live},
+    workload::{Dice, World},
+};
+
+/// Steps between two stops are drawn anew each time, up to this.
+const STRIDE: usize = 4000;
+/// How long the log may take to tell what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT
+/// without an event is found by looking.
+const LOG_LAG: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+/// How often the numbers are printed.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long, and from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long to go on.
+    pub time: Duration,
+    /// Repeats the steps.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Differences from netstat, each told when it was found.
+    pub mismatches: u64,
+    /// Socket events that the log has told, of all namespaces.
+    pub events: u64,
+}
+
+/// Runs; prints as it goes.
+pub fn run(net: &Net, plan: Plan) -> Outcome {
+    println!("seed {}, {} s", plan.seed, plan.time.as_secs());
+    let begin = Instant::now();
+    // netstat's unselected sections are all there are; the second shows users, inodes and timers.
+    let mut lives = [
+        Continuous::start(net, &["-anp"]),
+        Continuous::start(net, &["-antueo"]),
+    ];
+    let log = Log::start(net);
+    let pids: Vec<u32> = lives
+        .iter()
+        .map(Continuous::pid)
+        .chain([log.pid()])
+        .collect();
+    let memory: Vec<u64> = pids.iter().map(|pid| resident_kib(*pid)).collect();
+    let mut dice = Dice::new(plan.seed);
+    let mut world = World::of_all_kinds(net);
+    let (mut stops, mut rows, mut log_rows) = (0u64, 0, 0);
+    let mut outcome = Outcome::default();
+    let mut told = begin;
+    while begin.elapsed() < plan.time {
+        for _ in 0..=dice.below(STRIDE) {
+            world.step(&mut dice);
+        }
+        stops += 1;
+        match try_live(net, &mut lives) {
+            Ok(same) => rows += same,
+            Err(difference) => {
+                outcome.mismatches += 1;
+                println!("MISMATCH at step {}: {difference}", world.steps());
+            }
+        }
+        match log.compare(net) {
+            Ok(same) => log_rows += same,
+            Err(difference) => {
+                outcome.mismatches += 1;
+                println!(
+                    "MISMATCH of the log at step {}: {difference}",
+                    world.steps()
+                );
+            }
+        }
+        outcome.events = log.events();
+        let last = begin.elapsed() >= plan.time;
+        if last || told.elapsed() >= TOLD_EVERY {
+            told = Instant::now();
+            println!(
+                "{} s: {} steps, {stops} stops, {} socket events, {rows} rows of -c and {log_rows} \
+                 of log compared, {} mismatches, {} log losses",
+                begin.elapsed().as_secs(),
+                world.steps(),
+                outcome.events,
+                outcome.mismatches,
+                log.losses(),
+            );
+        }
+    }
+    println!("{world}");
+    for (pid, before) in pids.iter().zip(memory) {
+        println!(
+            "process {pid}: {before} KiB resident at the start, {} at the end",
+            resident_kib(*pid)
+        );
+    }
+    for live in &mut lives {
+        for line in live.remarks() {
+            println!("-c {} said: {line}", live.args().join(" "));
+        }
+    }
+    println!("log ended with: {}", log.end());
+    outcome
+}
+
+/// A running `log --json`, folded as it comes: how many sockets are in which state.
+struct Log {
+    child: Child,
+    stderr: ChildStderr,
+    told: Arc<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    states: Mutex<BTreeMap<(String, String), i64>>,
+    events: AtomicU64,
+    losses: AtomicU64,
+}
+
+impl Told {
+    fn line(&self, netns: u64, line: &str) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match event["event"].as_str() {
+            Some("state") => {}
+            Some("lost") => {
+                self.losses.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            _ => return,
+        }
+        self.events.fetch_add(1, Ordering::Relaxed);
+        if event["netns"] != netns {
+            return;
+        }
+        let mut states = self.states.lock().expect("the reader does not panic");
+        let mut add = |state: &Value, by| {
+            let state = state.as_str().unwrap_or("?");
+            if state != "CLOSE" {
+                let key = (
+                    event["proto"].as_str().unwrap_or("?").to_owned(),
+                    state.to_owned(),
+                );
+                *states.entry(key).or_default() += by;
+            }
+        };
+        add(&event["old"], -1);
+        add(&event["new"], 1);
+    }
+}
+
+impl Log {
+    fn start(net: &Net) -> Self {
+        let mut child = net
+            .command(ours_path())
+            .args(["log", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start netstat-bpf log");
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let told = Arc::new(Told::default());
+        let (reader, netns) = (Arc::clone(&told), net.inode());
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                reader.line(netns, &line);
+            }
+        });
+        let log = Self {
+            child,
+            stderr,
+            told,
+        };
+        // Nothing tells that the log is attached but an event.
+        let marker = net.actor_named("marker");
+        crate::wait::until("the first event of netstat-bpf log", || {
+            let (fd, _) = marker.listen("127.0.0.1:0");
+            marker.close(fd);
+            (log.events() > 0).then_some(())
+        });
+        // A listener that was born before the log was attached may only have been seen to end.
+        thread::sleep(Duration::from_millis(500));
+        log.told
+            .states
+            .lock()
+            .expect("the reader does not panic")
+            .clear();
+        log
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn events(&self) -> u64 {
+        self.told.events.load(Ordering::Relaxed)
+    }
+
+    fn losses(&self) -> u64 {
+        self.told.losses.load(Ordering::Relaxed)
+    }
+
+    /// Compares how many sockets are in which state; gives that number of sockets.
+    fn compare(&self, net: &Net) -> Result<usize, String> {
+        let end = Instant::now() + LOG_LAG;
+        loop {
+            let before = states_of(&real(net, &["-ant"]).stdout);
+            let mut told = self
+                .told
+                .states
+                .lock()
+                .expect("the reader does not panic")
+                .clone();
+            told.retain(|_, count| *count != 0);
+            if told == before {
+                return Ok(usize::try_from(told.values().sum::<i64>()).unwrap_or(0));
+            }
+            if Instant::now() > end {
+                let after = states_of(&real(net, &["-ant"]).stdout);
+                if after == before {
+                    return Err(format!("log {told:?}\nnetstat {before:?}"));
+                }
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn end(mut self) -> String {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
+        let _ = self.child.wait();
+        let mut text = String::new();
+        let _ = std::io::Read::read_to_string(&mut self.stderr, &mut text);
+        text.trim().to_owned()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Both fail only for a process that is gone, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How many rows of netstat are in which state.
+fn states_of(stdout: &str) -> BTreeMap<(String, String), i64> {
+    let mut states = BTreeMap::new();
+    for line in stdout.lines().filter(|line| line.starts_with("tcp")) {
+        let mut words = line.split_whitespace();
+        if let (Some(proto), Some(state)) = (words.next(), words.nth(4)) {
+            *states
+                .entry((proto.to_owned(), state.to_owned()))
+                .or_default() += 1;
+        }
+    }
+    states
+}
+
+/// Resident memory.
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
