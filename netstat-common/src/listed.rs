@@ -3,9 +3,6 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// How many sockets of a kind one pass writes; a longer list takes more passes.
-pub const LISTED: usize = 8192;
-
 /// The longest name in a `struct sockaddr_un`, bytes.
 pub const SUN_PATH: usize = 108;
 

@@ -90,10 +90,7 @@ impl Actor {
                 words.parse("address")?,
                 words.word() == "reuseport",
             )?),
-            "udp-call" => {
-                let (address, fd) = (words.parse("address")?, words.optional("fd")?);
-                values(kinds::udp_call(address, fd)?)
-            }
+            "udp-call" => values(kinds::udp_call(words.parse("address")?)?),
             "udp-send" => {
                 let (fd, address) = (words.parse("fd")?, words.parse("address")?);
                 values(kinds::udp_send(fd, address, words.parse("count")?)?)
@@ -103,7 +100,7 @@ impl Actor {
                 let family = words.parse::<u8>("4 or 6")?;
                 values(kinds::raw(family == 6, words.parse("protocol")?)?)
             }
-            "raw-call" => {
+            "name-peer" => {
                 let (fd, address) = (words.parse("fd")?, words.parse("address")?);
                 done(kinds::connect(fd, address)?)
             }

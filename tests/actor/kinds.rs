@@ -28,12 +28,8 @@ pub(crate) fn udp(address: SocketAddr, reuse_port: bool) -> Result<String> {
     answer(fd)
 }
 
-/// Connects a new socket, or the one of this number.
-pub(crate) fn udp_call(address: SocketAddr, fd: Option<RawFd>) -> Result<String> {
-    let fd = match fd {
-        Some(fd) => borrow(fd).try_clone_to_owned()?,
-        None => datagram(address)?,
-    };
+pub(crate) fn udp_call(address: SocketAddr) -> Result<String> {
+    let fd = datagram(address)?;
     socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     answer(fd)
 }
@@ -108,8 +104,28 @@ fn unix_name(name: &str) -> Result<UnixAddr> {
     })
 }
 
+const EMPTY: libc::sockaddr_un = libc::sockaddr_un {
+    sun_family: libc::AF_UNIX as libc::sa_family_t,
+    sun_path: [0; 108],
+};
+
+/// A path without room for a NUL, which nix refuses.
+fn bind_longest(fd: RawFd, path: &str) -> Result<()> {
+    let mut address = EMPTY;
+    for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *to = from.cast_signed();
+    }
+    let size = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: a whole `sockaddr_un` that lives for the call.
+    let result = unsafe { libc::bind(fd, (&raw const address).cast(), size) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 /// Without a name the kernel chooses one.
 pub(crate) fn unix_bind(fd: RawFd, name: &str) -> Result<()> {
+    if name.len() == size_of_val(&EMPTY.sun_path) {
+        return bind_longest(fd, name);
+    }
     let name = if name.is_empty() {
         UnixAddr::new_unnamed()
     } else {

@@ -1,6 +1,7 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
 mod builders;
+mod kinds;
 mod log;
 mod log_ends;
 mod losses;

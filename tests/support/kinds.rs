@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use crate::{
     netns::Net,
-    procs::Fd,
+    procs::{Actor, Fd},
     workload::{Dice, MOST_LISTENERS, MOST_STREAMS, World},
 };
 
@@ -17,6 +17,8 @@ pub(crate) struct Kinds {
     udp: Vec<SocketAddr>,
     /// Names, and the types that they are of.
     names: Vec<(String, &'static str)>,
+    /// A process in another namespace.
+    away: Option<Actor>,
 }
 
 impl Kinds {
@@ -25,6 +27,7 @@ impl Kinds {
             dir: net.dir().to_owned(),
             udp: Vec::new(),
             names: Vec::new(),
+            away: None,
         }
     }
 
@@ -54,13 +57,24 @@ impl Kinds {
                 Self::keep(world, who, &format!("raw {family} {protocol}"));
             }
             88..99 => world.end(who, dice, "close"),
-            // One in 400 steps; such a process goes on there with all that it brought.
-            _ => {
-                if who > 0 {
-                    world.try_one(who, "new-net");
-                }
-            }
+            _ => self.emigrate(world, who, dice),
         }
+    }
+
+    /// A child takes a copy of all descriptors to a namespace of its own and lives there for a while.
+    fn emigrate(&mut self, world: &World, who: usize, dice: &mut Dice) {
+        // The one before ends here, and its namespace with it.
+        self.away = None;
+        let child = world.members[who].actor.fork();
+        child.tell("new-net");
+        child.tell("udp 0.0.0.0:0");
+        child.tell("unix-pair stream");
+        let (listener, address) = child.listen("127.0.0.1:0");
+        for _ in 0..=dice.below(5) {
+            child.connect(address);
+            child.accept(listener);
+        }
+        self.away = Some(child);
     }
 
     fn keep(world: &mut World, who: usize, command: &str) {

@@ -2,12 +2,13 @@
 //! netstat.
 
 use std::{
-    collections::BTreeMap,
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead, BufReader},
     process::{Child, ChildStderr, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -20,13 +21,18 @@ use crate::{
     continuous::Continuous,
     netns::Net,
     oracle::{ours_path, real, try_live},
+    procs::Actor,
+    wait,
     workload::{Dice, World},
 };
 
 /// Steps between two stops are drawn anew each time, up to this.
 const STRIDE: usize = 4000;
-/// How long the log may take to tell what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT
-/// without an event is found by looking.
+/// How long the log may take to get to what has happened: it tells of all namespaces, also of those
+/// where somebody else is making a storm.
+const BACKLOG: Duration = Duration::from_secs(120);
+/// How long, from there, to what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT without an
+/// event is found by looking.
 const LOG_LAG: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 /// How often the numbers are printed.
@@ -99,12 +105,13 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
             told = Instant::now();
             println!(
                 "{} s: {} steps, {stops} stops, {} socket events, {rows} rows of -c and {log_rows} \
-                 of log compared, {} mismatches, {} log losses",
+                 of log compared, {} mismatches, {} log losses, {} healed",
                 begin.elapsed().as_secs(),
                 world.steps(),
                 outcome.events,
                 outcome.mismatches,
                 log.losses(),
+                log.told.healed.load(Ordering::Relaxed),
             );
         }
     }
@@ -129,13 +136,27 @@ struct Log {
     child: Child,
     stderr: ChildStderr,
     told: Arc<Told>,
+    /// Makes the events that show how far the log has come.
+    marker: Actor,
+    /// Losses that were taken into account.
+    rebased: Cell<u64>,
 }
+
+/// Protocol and state, to the number of sockets.
+type States = BTreeMap<(String, String), i64>;
 
 #[derive(Default)]
 struct Told {
-    states: Mutex<BTreeMap<(String, String), i64>>,
+    states: Mutex<States>,
+    /// The last line about each connection: a change must begin where the one before ended.
+    last: Mutex<BTreeMap<String, (String, String)>>,
+    /// Changes that did not, with the line before.
+    skips: Mutex<Vec<String>>,
     events: AtomicU64,
     losses: AtomicU64,
+    healed: AtomicU64,
+    /// Listeners whose end was told.
+    ended: Mutex<BTreeSet<String>>,
 }
 
 impl Told {
@@ -148,6 +169,8 @@ impl Told {
             Some("state") => {}
             Some("lost") => {
                 self.losses.fetch_add(1, Ordering::Relaxed);
+                let healed = u64::from(event["healed"] == true);
+                self.healed.fetch_add(healed, Ordering::Relaxed);
                 return;
             }
             _ => return,
@@ -155,6 +178,11 @@ impl Told {
         self.events.fetch_add(1, Ordering::Relaxed);
         if event["netns"] != netns {
             return;
+        }
+        self.chain(&event, line);
+        if event["old"] == "LISTEN" {
+            let mut ended = self.ended.lock().expect("the reader does not panic");
+            ended.insert(event["local"]["port"].to_string());
         }
         let mut states = self.states.lock().expect("the reader does not panic");
         let mut add = |state: &Value, by| {
@@ -169,6 +197,23 @@ impl Told {
         };
         add(&event["old"], -1);
         add(&event["new"], 1);
+    }
+
+    fn chain(&self, event: &Value, line: &str) {
+        if event["local"]["port"] == 0 || event["remote"]["port"] == 0 {
+            return;
+        }
+        let (old, new) = (event["old"].as_str(), event["new"].as_str());
+        let key = format!("{} {} {}", event["proto"], event["local"], event["remote"]);
+        let mut last = self.last.lock().expect("the reader does not panic");
+        let before = last.remove(&key);
+        if let Some((state, before)) = before.filter(|(state, _)| Some(state.as_str()) != old) {
+            let mut skips = self.skips.lock().expect("the reader does not panic");
+            skips.push(format!("after {state}:\n  {before}\n  {line}"));
+        }
+        if let Some(new) = new.filter(|new| *new != "CLOSE") {
+            last.insert(key, (new.to_owned(), line.to_owned()));
+        }
     }
 }
 
@@ -195,22 +240,41 @@ impl Log {
             child,
             stderr,
             told,
+            marker: net.actor_named("marker"),
+            rebased: Cell::new(0),
         };
         // Nothing tells that the log is attached but an event.
-        let marker = net.actor_named("marker");
-        crate::wait::until("the first event of netstat-bpf log", || {
-            let (fd, _) = marker.listen("127.0.0.1:0");
-            marker.close(fd);
+        wait::until("the first event of netstat-bpf log", || {
+            let (fd, _) = log.marker.listen("127.0.0.1:0");
+            log.marker.close(fd);
             (log.events() > 0).then_some(())
         });
         // A listener that was born before the log was attached may only have been seen to end.
-        thread::sleep(Duration::from_millis(500));
-        log.told
-            .states
-            .lock()
-            .expect("the reader does not panic")
-            .clear();
+        let caught_up = log.catch_up();
+        assert!(caught_up, "the log does not tell of a listener's end");
+        log.states().clear();
         log
+    }
+
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.told.states.lock().expect("the reader does not panic")
+    }
+
+    /// Waits until the log has told of everything up to now.
+    fn catch_up(&self) -> bool {
+        let (fd, address) = self.marker.listen("127.0.0.1:0");
+        let port = address.port().to_string();
+        let ended = || self.told.ended.lock().expect("the reader does not panic");
+        ended().clear();
+        self.marker.close(fd);
+        let begin = Instant::now();
+        while !ended().contains(&port) {
+            if begin.elapsed() > BACKLOG {
+                return false;
+            }
+            thread::sleep(POLL / 10);
+        }
+        true
     }
 
     fn pid(&self) -> u32 {
@@ -226,24 +290,37 @@ impl Log {
     }
 
     /// Compares how many sockets are in which state; gives that number of sockets.
+    /// Compares how many sockets are in which state; gives that number of sockets.
     fn compare(&self, net: &Net) -> Result<usize, String> {
+        if !self.catch_up() {
+            return Err(format!("nothing heard for {} s", BACKLOG.as_secs()));
+        }
         let end = Instant::now() + LOG_LAG;
         loop {
             let before = states_of(&real(net, &["-ant"]).stdout);
-            let mut told = self
-                .told
-                .states
-                .lock()
-                .expect("the reader does not panic")
-                .clone();
+            let mut told = self.states().clone();
             told.retain(|_, count| *count != 0);
             if told == before {
                 return Ok(usize::try_from(told.values().sum::<i64>()).unwrap_or(0));
             }
+            let losses = self.losses();
+            if losses > self.rebased.get() {
+                // Lines are missing, and the log has said so.
+                self.rebased.set(losses);
+                *self.states() = before;
+                return Ok(0);
+            }
             if Instant::now() > end {
                 let after = states_of(&real(net, &["-ant"]).stdout);
                 if after == before {
-                    return Err(format!("log {told:?}\nnetstat {before:?}"));
+                    // Told once: from here on the log is held to what it tells next.
+                    *self.states() = after;
+                    let skips = self.told.skips.lock().expect("the reader does not panic");
+                    return Err(format!(
+                        "log {told:?}\nnetstat {before:?}\nall changes that do not begin where the \
+                         one before ended:\n{}",
+                        skips.join("\n")
+                    ));
                 }
             }
             thread::sleep(POLL);
@@ -269,7 +346,7 @@ impl Drop for Log {
 }
 
 /// How many rows of netstat are in which state.
-fn states_of(stdout: &str) -> BTreeMap<(String, String), i64> {
+fn states_of(stdout: &str) -> States {
     let mut states = BTreeMap::new();
     for line in stdout.lines().filter(|line| line.starts_with("tcp")) {
         let mut words = line.split_whitespace();

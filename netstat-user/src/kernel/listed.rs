@@ -8,7 +8,7 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail};
 use netstat_common::{
-    listed::{LISTED, Pass, UdpSock, UnixSock},
+    listed::{Pass, UdpSock, UnixSock},
     names,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -66,8 +66,8 @@ impl Lists {
         unsafe {
             Ok(Self {
                 pass: object.map_memory(names::PASS, 1)?,
-                udp: object.map_memory(names::UDP_SOCKS, LISTED)?,
-                unix: object.map_memory(names::UNIX_SOCKS, LISTED)?,
+                udp: object.map_memory(names::UDP_SOCKS, object.room)?,
+                unix: object.map_memory(names::UNIX_SOCKS, object.room)?,
             })
         }
     }
@@ -75,7 +75,7 @@ impl Lists {
     /// The UDP sockets of the caller's network namespace, in the order of /proc/net/udp.
     ///
     /// # Errors
-    /// bpf(2), or a hash bucket of more than [`LISTED`] sockets.
+    /// bpf(2), or a hash bucket of more sockets than a pass takes.
     pub fn udp(&mut self, object: &mut Object) -> Result<Vec<UdpSock>> {
         let Self { pass, udp, .. } = self;
         let first = pass_all(object, pass, udp, false)?;
@@ -116,8 +116,8 @@ fn pass_all<T: Listed>(
         while read(&mut file).with_context(|| format!("read {}", T::PROGRAM))? > 0 {}
         // SAFETY: our own, aligned memory; volatile, since the program wrote it.
         let answer = unsafe { pass.get().as_ptr().read_volatile() };
-        let count = (answer.count as usize).min(LISTED);
-        let socks = &memory.get()[..count];
+        let socks = memory.get();
+        let socks = &socks[..socks.len().min(answer.count as usize)];
         if answer.full == 0 {
             found.extend_from_slice(socks);
             return Ok(found);
@@ -125,8 +125,9 @@ fn pass_all<T: Listed>(
         // The last bucket may be cut short: it comes again.
         let Some(cut) = socks.last().map(Listed::bucket).filter(|cut| *cut > from) else {
             bail!(
-                "{}: more than {LISTED} sockets in a hash bucket",
-                T::PROGRAM
+                "{}: more than {} sockets in a hash bucket",
+                T::PROGRAM,
+                memory.get().len()
             );
         };
         found.extend(socks.iter().filter(|sock| sock.bucket() < cut));

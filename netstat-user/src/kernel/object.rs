@@ -13,7 +13,6 @@ use aya::{
     programs::{BtfTracePoint, Iter, Program, RawTracePoint},
 };
 use netstat_common::{
-    listed::LISTED,
     lost::{COUNTERS, Counter},
     names, offsets,
 };
@@ -56,6 +55,8 @@ pub struct Object {
     pub ebpf: Ebpf,
     /// The kernel's types, for loading programs.
     pub btf: Btf,
+    /// How many UDP and Unix sockets one pass of an iterator writes.
+    pub room: usize,
     /// Why this kernel's UDP and Unix sockets cannot be listed.
     pub no_lists: Option<String>,
 }
@@ -85,8 +86,9 @@ impl Object {
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
         loader.btf(Some(&btf)).map_max_entries(names::EVENTS, ring);
+        let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
-            loader.map_max_entries(list, LISTED as u32);
+            loader.map_max_entries(list, room as u32);
         }
         for (name, value) in &values {
             loader.override_global(name, value, true);
@@ -101,6 +103,7 @@ impl Object {
         Ok(Self {
             ebpf,
             btf,
+            room,
             no_lists,
         })
     }
@@ -224,6 +227,21 @@ impl Object {
         map.set(0, value, 0)
             .with_context(|| format!("write {name}"))
     }
+}
+
+/// Room for the UDP and Unix sockets that there are now, and as many more: what does not fit costs
+/// further passes.
+fn room() -> usize {
+    const LEAST: usize = 1 << 12;
+    const MOST: usize = 1 << 18;
+    let text = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    let counts = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let kind = words.next()?;
+        let count: usize = words.nth(1)?.parse().ok()?;
+        matches!(kind, "UDP" | "UDPv6" | "UNIX" | "UNIX-STREAM").then_some(count)
+    });
+    (2 * counts.sum::<usize>()).clamp(LEAST, MOST)
 }
 
 fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::kernel::{
     hooks::{self, Hook},
+    listed::Lists,
     object::{Handlers, Object, Purpose},
     offsets::VMLINUX,
     refresh::Refresh,
@@ -127,6 +128,19 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
             verbose,
         )?;
     }
+    // Without it these sockets are read from /proc, and the table works.
+    let lists = Lists::new(&mut object).err();
+    hook(
+        out,
+        &Hook {
+            program: "iter_udp",
+            target: "",
+            rung: "iter/udp, iter/unix",
+            purpose: "UDP and Unix sockets",
+            refused: lists.map(|error| format!("{error:#}")),
+        },
+        verbose,
+    )?;
     for attached in hooks::try_all(&mut object) {
         works &= attached.refused.is_none();
         hook(out, &attached, verbose)?;
