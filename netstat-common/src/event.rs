@@ -22,6 +22,8 @@ pub const KIND_EXEC: u32 = 17;
 pub const KIND_EXIT: u32 = 18;
 /// A [`SeedRecord`]: a socket found by an iterator.
 pub const KIND_SEED: u32 = 32;
+/// A [`TablesRecord`]: hash tables that some network namespaces use.
+pub const KIND_TABLES: u32 = 34;
 /// A [`FdChunk`]: descriptors of one process.
 pub const KIND_FDS: u32 = 33;
 
@@ -107,6 +109,26 @@ pub struct SeedRecord {
 }
 
 const _: () = assert!(size_of::<SeedRecord>() == 16);
+
+/// The hash tables of TCP sockets that one or more network namespaces use.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TablesRecord {
+    /// `KIND_TABLES`.
+    pub kind: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Address of the buckets of connections.
+    pub connections: u64,
+    /// Address of the buckets of listeners.
+    pub listeners: u64,
+    /// Number of the last bucket of connections.
+    pub connections_mask: u32,
+    /// Number of the last bucket of listeners.
+    pub listeners_mask: u32,
+}
+
+const _: () = assert!(size_of::<TablesRecord>() == 32);
 
 /// How many descriptors fit in an [`FdChunk`].
 pub const FDS: usize = 64;

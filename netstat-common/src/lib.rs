@@ -12,3 +12,4 @@ pub mod lost;
 pub mod names;
 pub mod offsets;
 pub mod row;
+pub mod walk;

@@ -16,7 +16,10 @@ pub enum Counter {
     BadRead = 4,
     /// Times that an iterator found the ring full and was asked to go on later. No loss.
     SeedWaits = 5,
+    /// Events of request sockets that were not sent, because there were more than
+    /// `HALF_OPEN_BUDGET`: the rows of half-open connections are in doubt.
+    OverBudget = 6,
 }
 
 /// How many counters there are.
-pub const COUNTERS: u32 = 6;
+pub const COUNTERS: u32 = 7;

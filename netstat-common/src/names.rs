@@ -8,6 +8,8 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const POINTERS: &str = "POINTERS";
 /// What a refresh found, one [`crate::row::SockRow`] per pointer; mapped by user space.
 pub const ROWS: &str = "ROWS";
+/// One [`crate::walk::WalkState`], set before a walk; mapped by user space.
+pub const WALK: &str = "WALK";
 /// One `u32`: 1 while user space sleeps and wants a wake-up; mapped by user space.
 pub const CONTROL: &str = "CONTROL";
 /// What a pass over the UDP or Unix sockets was told and how it ended, one

@@ -49,6 +49,10 @@ macro_rules! for_each_offset {
             TASK_PID: "task_struct", "pid";
             TASK_FLAGS: "task_struct", "flags";
             TASK_FILES: "task_struct", "files";
+            TASK_NSPROXY: "task_struct", "nsproxy";
+            NSPROXY_NET: "nsproxy", "net_ns";
+            NET_LIST: "net", "list";
+            NET_OPS: "net", "ns.ops";
             TASK_THREAD_PID: "task_struct", "thread_pid";
             PID_LEVEL: "pid", "level";
             PID_NUMBERS: "pid", "numbers";
@@ -102,6 +106,21 @@ macro_rules! for_each_optional_offset {
 
 /// The offset of a field that this kernel lacks.
 pub const ABSENT: u64 = u64::MAX;
+/// As [`for_each_offset`], for what the walk over the hash tables needs. 0 where the kernel lacks a
+/// field: it is not walked then.
+#[macro_export]
+macro_rules! for_each_walk_offset {
+    ($with:ident) => {
+        $with! {
+            NET_HASHINFO: "net", "ipv4.tcp_death_row.hashinfo";
+            EHASH: "inet_hashinfo", "ehash";
+            EHASH_MASK: "inet_hashinfo", "ehash_mask";
+            LHASH2: "inet_hashinfo", "lhash2";
+            LHASH2_MASK: "inet_hashinfo", "lhash2_mask";
+        }
+    };
+}
+
 /// Address of a function in the running kernel; 0 if unknown, which matches no timer.
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
 /// As [`TW_TIMER_HANDLER`], for request sockets.
@@ -120,5 +139,7 @@ pub const UID_WITHOUT_FILE: &str = "UID_WITHOUT_FILE";
 pub const UPID_SIZE: &str = "UPID_SIZE";
 /// Bytes in the ring from which a program wakes user space.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
+/// Events of request sockets that a CPU may send in each window of 2^27 ns (134 ms).
+pub const HALF_OPEN_BUDGET: &str = "HALF_OPEN_BUDGET";
 /// 1 if each state change is wanted, 0 if only those that put a socket in or out of the table.
 pub const EVERY_CHANGE: &str = "EVERY_CHANGE";

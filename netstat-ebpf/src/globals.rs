@@ -14,6 +14,7 @@ macro_rules! offsets {
 
 netstat_common::for_each_offset!(offsets);
 netstat_common::for_each_list_offset!(offsets);
+netstat_common::for_each_walk_offset!(offsets);
 netstat_common::for_each_optional_offset!(offsets);
 
 macro_rules! settings {
@@ -28,5 +29,5 @@ macro_rules! settings {
 
 settings! {
     TW_TIMER_HANDLER REQSK_TIMER_HANDLER KEEPALIVE_TIMER RTO_EXPIRES REQ_TIMEOUT REQ_TIMEOUT_SHIFT
-    UID_WITHOUT_FILE UPID_SIZE WAKE_BYTES EVERY_CHANGE
+    UID_WITHOUT_FILE UPID_SIZE WAKE_BYTES EVERY_CHANGE HALF_OPEN_BUDGET
 }

@@ -14,6 +14,7 @@ mod read;
 mod refresh;
 mod state;
 mod timer;
+mod walk;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -9,6 +9,7 @@ use netstat_common::{
     listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     row::{BATCH, SockRow},
+    walk::WalkState,
 };
 
 use crate::globals::WAKE_BYTES;
@@ -40,6 +41,10 @@ pub static UDP_SOCKS: Array<UdpSock> = Array::with_max_entries(1, BPF_F_MMAPABLE
 /// As `UDP_SOCKS`.
 #[map]
 pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What the walk is to do, and how far it is.
+#[map]
+pub static WALK: Array<WalkState> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Whether user space sleeps.
 #[map]

@@ -20,6 +20,8 @@ const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
 const NEW_SYN_RECV: u8 = 12;
 const LAST_STATE: u8 = 11;
+/// How often a socket is looked for in its hash chain.
+const LOOKS: u32 = 4;
 
 /// Pending kinds of `icsk_pending` (`include/net/inet_connection_sock.h`).
 const RETRANS: u8 = 1;
@@ -67,7 +69,7 @@ unsafe fn fill(row: &mut SockRow, sk: *const u8) {
         let pprev: u64 = common.get(SKC_PPREV.load());
         // Unreadable memory is zeros. In its hash chain, the predecessor points back; anything else is a socket that is not
         // listed, or memory that belongs to somebody else by now.
-        if pprev == 0 || Probe::load::<u64>(pprev as *const u8) != sk as u64 + SKC_NODE.load() {
+        if !is_linked(sk, pprev) {
             return;
         }
         let state: u8 = common.get(SKC_STATE.load());
@@ -101,6 +103,26 @@ unsafe fn fill(row: &mut SockRow, sk: *const u8) {
             _ => {}
         }
     }
+}
+
+/// Whether the predecessor in the hash chain points back at the socket. A neighbour may come or go
+/// between the two reads, so a socket that looks unlinked is looked at again.
+#[inline(always)]
+unsafe fn is_linked(sk: *const u8, mut pprev: u64) -> bool {
+    let node = sk as u64 + SKC_NODE.load();
+    // SAFETY: probe reads check the address.
+    unsafe {
+        for _ in 0..LOOKS {
+            if pprev == 0 {
+                return false;
+            }
+            if Probe::load::<u64>(pprev as *const u8) == node {
+                return true;
+            }
+            pprev = Probe::load(at(sk, SKC_PPREV.load()));
+        }
+    }
+    false
 }
 
 #[inline(always)]

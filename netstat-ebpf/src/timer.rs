@@ -1,7 +1,12 @@
 //! Minisocks. A timewait or request socket lives as long as its timer is pending, and the timer
 //! tracepoints see every start and removal; the timer stands inside the object.
 
-use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
+    macros::{btf_tracepoint, map},
+    maps::PerCpuArray,
+    programs::BtfTracePointContext,
+};
 use aya_log_ebpf::debug;
 use netstat_common::{
     event::{
@@ -15,6 +20,20 @@ use crate::{
     maps::{count, emit},
     read::{CopiedSock, Fields as _, Load as _, Probe, Typed, at, common},
 };
+
+/// Events of request sockets that a CPU has sent in a window of time.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Spent {
+    window: u64,
+    events: u64,
+}
+
+#[map]
+static SPENT: PerCpuArray<Spent> = PerCpuArray::with_max_entries(1, 0);
+
+/// A window of the budget lasts 2^27 ns.
+const WINDOW_SHIFT: u32 = 27;
 
 /// `timer:timer_start`, filtered by the two minisock timer functions.
 ///
@@ -48,9 +67,32 @@ fn on_timer(ctx: &BtfTracePointContext, tw_kind: u32, req_kind: u32) {
     }
     if function == TW_TIMER_HANDLER.load() {
         minisock(ctx, timer, tw_kind, TW_TIMER.load());
-    } else if function == REQSK_TIMER_HANDLER.load() {
+    } else if function == REQSK_TIMER_HANDLER.load() && within_budget() {
         minisock(ctx, timer, req_kind, RSK_TIMER.load());
     }
+}
+
+/// Whether an event of a request socket may be sent; counts it if not. Whoever sends SYNs decides
+/// how many there are, so they may not drown the events of connections.
+#[inline(always)]
+fn within_budget() -> bool {
+    let Some(spent) = SPENT.get_ptr_mut(0) else {
+        return true;
+    };
+    // SAFETY: this CPU's slot, and interrupts are off.
+    unsafe {
+        let window = bpf_ktime_get_ns() >> WINDOW_SHIFT;
+        if (*spent).window != window {
+            (*spent).window = window;
+            (*spent).events = 0;
+        }
+        (*spent).events += 1;
+        if (*spent).events <= HALF_OPEN_BUDGET.load() {
+            return true;
+        }
+    }
+    count(Counter::OverBudget);
+    false
 }
 
 #[inline(always)]

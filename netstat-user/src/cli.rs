@@ -1,6 +1,14 @@
 //! The subcommands: what was typed, nothing else.
 
+mod agent;
+mod log;
+
 use clap::{Parser, Subcommand};
+
+pub use self::{
+    agent::{Agent, Status},
+    log::Log,
+};
 
 /// netstat fed by eBPF: an exact live table of connections.
 #[derive(Debug, Parser)]
@@ -15,22 +23,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Log every change of state as it happens
-    Log(Log),
+    Log(Box<Log>),
     /// Tell which hooks this kernel offers, and why others are not used
     Check(Check),
+    /// Keep a live table of all network namespaces and serve it to other netstat-bpf
+    Agent(Agent),
+    /// Tell how the agent is: hooks, losses, clients, its own cost
+    Status(Status),
 }
 
 impl Command {
     /// The words that make a command line ours and not netstat's.
-    pub const WORDS: [&str; 2] = ["log", "check"];
-}
-
-/// `netstat-bpf log`
-#[derive(Debug, clap::Args)]
-pub struct Log {
-    /// Print one JSON object a line (docs/log-schema.md) instead of text
-    #[arg(long)]
-    pub json: bool,
+    pub const WORDS: [&str; 4] = ["log", "check", "agent", "status"];
 }
 
 /// `netstat-bpf check`

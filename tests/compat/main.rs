@@ -1,5 +1,6 @@
 //! Our output against the reference's, byte for byte, on fixtures.
 
+mod command_lines;
 mod counters;
 mod groups;
 mod interfaces;
@@ -7,6 +8,8 @@ mod manual;
 mod masquerade;
 mod options;
 mod processes;
+mod radio;
+mod rounds;
 mod routes;
 mod sockets;
 mod unix;

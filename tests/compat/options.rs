@@ -102,7 +102,7 @@ const LONG: [&str; 44] = [
     "econet",
 ];
 
-fn fixture(bench: &Bench) {
+pub(crate) fn fixture(bench: &Bench) {
     for (file, text) in [
         (
             "tcp",

@@ -1,9 +1,11 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
+mod agent;
 mod builders;
 mod kinds;
 mod log;
 mod log_ends;
+mod log_output;
 mod losses;
 mod owners;
 mod random;
@@ -11,3 +13,4 @@ mod rescans;
 mod rights;
 mod seeds;
 mod states;
+mod storm;

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     fs,
-    io::ErrorKind,
+    io::{BufRead as _, BufReader, ErrorKind},
     os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -16,6 +16,8 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use tempfile::TempDir;
+
+use crate::oracle::ours_path;
 
 /// The reference.
 pub const REFERENCE: &str = "/usr/bin/netstat";
@@ -233,12 +235,38 @@ impl Bench {
     /// As [`Self::compare`], with changes to the surroundings of both programs.
     pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
         let real = start(OsStr::new(REFERENCE), arguments, &change);
-        let ours = start(ours().as_os_str(), arguments, &change);
+        let ours = start(ours_path().as_os_str(), arguments, &change);
         self.compared += 1;
         if real.status != ours.status || real.stdout != ours.stdout || real.stderr != ours.stderr {
             self.differences
                 .push(self.difference(arguments, &real, &ours));
         }
+    }
+
+    /// As [`Self::compare`], for a listing that has no end: two rounds, which begin with `first`.
+    pub fn compare_rounds(&mut self, arguments: &[&str], first: &str) {
+        let [real, ours] = self.rounds(arguments, first);
+        let begun = real.lines().filter(|line| line.starts_with(first));
+        assert_eq!(begun.count(), 2, "netstat {arguments:?} ends: {real}");
+        self.compared += 1;
+        if real != ours {
+            self.differences.push(format!(
+                "--- netstat {}\nreference {real:?}\nours      {ours:?}\n",
+                arguments.join(" ")
+            ));
+        }
+    }
+
+    /// The first two rounds of the reference and of ours.
+    pub fn rounds(&self, arguments: &[&str], first: &str) -> [String; 2] {
+        [OsStr::new(REFERENCE), ours_path().as_os_str()]
+            .map(|program| two_rounds(program, arguments, first))
+    }
+
+    /// What the reference prints.
+    pub fn real(&self, arguments: &[&str]) -> String {
+        let output = start(OsStr::new(REFERENCE), arguments, |_| {});
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     fn difference(&self, arguments: &[&str], real: &Output, ours: &Output) -> String {
@@ -268,6 +296,32 @@ impl Bench {
     }
 }
 
+/// Reads until a third round begins, and returns what is before it.
+fn two_rounds(program: &OsStr, arguments: &[&str], first: &str) -> String {
+    const ROUNDS: usize = 2;
+    let mut child = Command::new(program)
+        .arg0("netstat")
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
+    let stdout = child.stdout.take().expect("stdout is a pipe");
+    let (mut text, mut begun) = (String::new(), 0);
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        begun += usize::from(line.starts_with(first));
+        if begun > ROUNDS {
+            break;
+        }
+        text += &(line + "\n");
+    }
+    // It fails only for a process that has ended, which is told by its output.
+    let _ = child.kill();
+    let _ = child.wait();
+    text
+}
+
 fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(program);
     command
@@ -279,20 +333,6 @@ fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> 
     command
         .output()
         .unwrap_or_else(|error| panic!("run {}: {error}", program.display()))
-}
-
-/// The binary under test.
-fn ours() -> PathBuf {
-    if let Some(path) = std::env::var_os("NETSTAT_BPF") {
-        return path.into();
-    }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let built = ["debug", "release"].map(|profile| target.join(profile).join("netstat-bpf"));
-    built
-        .iter()
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("no netstat-bpf in {}: cargo build", target.display()))
-        .clone()
 }
 
 fn check_reference() {

@@ -3,6 +3,7 @@
 //!
 //! Everything panics instead of returning errors, so that a failure keeps the line of its test.
 
+pub mod agent;
 pub mod continuous;
 pub mod fixture;
 mod kinds;

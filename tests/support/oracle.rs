@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    agent::Agent,
     continuous::Continuous,
     netns::Net,
     report::{Judgement, judge},
@@ -79,9 +80,41 @@ pub fn assert_same(net: &Net, args: &[&str]) -> usize {
     rows
 }
 
+/// As [`assert_same`], with the rows of the agent behind a socket. That netstat-bpf went on without
+/// it would show on stderr.
+#[track_caller]
+pub fn assert_same_by_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {
+    settle(&format!("{} from the agent", args.join(" ")), || {
+        let mut command = net.command(ours_path());
+        agent.demand(&mut command);
+        vec![[real(net, args), run(command, args), real(net, args)]]
+    })
+}
+
+/// As [`assert_same`], with an agent that may or may not answer.
+#[track_caller]
+pub fn assert_same_beside_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {
+    settle(&format!("{} beside an agent", args.join(" ")), || {
+        let mut command = net.command(ours_path());
+        agent.offer(&mut command);
+        vec![[real(net, args), run(command, args), real(net, args)]]
+    })
+}
+
 /// As [`assert_same`], run by a user without any privilege.
 #[track_caller]
 pub fn assert_same_as_user(net: &Net, uid: u32, args: &[&str]) -> usize {
+    assert_same_as(net, uid, args, |_| {})
+}
+
+/// As [`assert_same_as_user`], with the rows of the agent behind a socket.
+#[track_caller]
+pub fn assert_same_as_user_by_agent(net: &Net, agent: &Agent, uid: u32, args: &[&str]) -> usize {
+    assert_same_as(net, uid, args, |command| agent.demand(command))
+}
+
+#[track_caller]
+fn assert_same_as(net: &Net, uid: u32, args: &[&str], change: impl Fn(&mut Command)) -> usize {
     // The build directory may be closed to other users.
     let copy = net.dir().join("netstat-bpf");
     fs::copy(ours_path(), &copy).expect("copy netstat-bpf to where every user can run it");
@@ -89,6 +122,7 @@ pub fn assert_same_as_user(net: &Net, uid: u32, args: &[&str]) -> usize {
     let as_user = |program: &Path| {
         let mut command = net.command(program);
         command.uid(uid).gid(uid).current_dir("/");
+        change(&mut command);
         run(command, args)
     };
     let real = || as_user(Path::new(REAL));

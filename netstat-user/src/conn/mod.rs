@@ -10,12 +10,13 @@
 mod end;
 #[cfg(test)]
 mod end_tests;
+pub mod filter;
 mod full;
 mod minisock;
 #[cfg(test)]
 mod model;
 mod owner;
-mod seed;
+pub mod seed;
 pub mod table;
 #[cfg(test)]
 mod table_tests;

@@ -7,6 +7,19 @@ use super::{
     types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
 };
 
+/// What [`ConnTable::correct`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// The table was right.
+    Fine,
+    /// The socket was in another state.
+    Restated,
+    /// The address names another socket than the table knew.
+    Replaced,
+    /// A minisock whose end is being awaited, and that is still there.
+    Undecided,
+}
+
 impl ConnTable {
     /// Notes a socket that an iterator found. [`ConnTable::seed_row`] completes it.
     pub fn seed(&mut self, skaddr: u64) {
@@ -55,10 +68,16 @@ impl ConnTable {
     }
 
     /// Sets a socket right after events were lost, from what a refresh reads of it.
-    pub fn correct(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+    pub fn correct(
+        &mut self,
+        skaddr: u64,
+        row: &SockRow,
+        at: Ktime,
+        changes: &mut Vec<Change>,
+    ) -> Correction {
         let id = SockId::Kernel(skaddr);
         let Some(known) = self.get(id).copied() else {
-            return;
+            return Correction::Fine;
         };
         let seen = conn_of_row(id, row);
         let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
@@ -66,10 +85,18 @@ impl ConnTable {
         let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
         if bare || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
-            self.forget(skaddr, at, changes);
+            self.forget(id, at, changes);
             self.seed(skaddr);
             self.seed_row(skaddr, row);
-            return;
+            return if bare {
+                Correction::Fine
+            } else {
+                Correction::Replaced
+            };
+        }
+        if self.settles_itself(id) {
+            // A killed minisock leaves its chain a moment after its timer is taken out.
+            return Correction::Undecided;
         }
         self.unindex(id);
         self.set_conn(id, |conn| {
@@ -86,8 +113,6 @@ impl ConnTable {
         } else {
             self.half_closed.remove(&id);
         }
-        // It lives: the event that started its timer again is among the lost ones.
-        self.leave_limbo(id);
         self.index(id);
         let told = self
             .entries
@@ -108,6 +133,26 @@ impl ConnTable {
                 end: None,
             });
         }
+        // A FIN_WAIT2 minisock may become TIME_WAIT without an event.
+        let silent = known.kind == Kind::TimeWait && seen.state == TcpState::TimeWait;
+        if known.state == seen.state || silent {
+            Correction::Fine
+        } else {
+            Correction::Restated
+        }
+    }
+
+    /// Whether a minisock's timer was taken out: [`ConnTable::expire`] tells what became of it.
+    #[must_use]
+    pub fn settles_itself(&self, id: SockId) -> bool {
+        let entry = self.entries.get(&id);
+        entry.is_some_and(|entry| entry.cancelled.is_some())
+    }
+
+    /// Whether another object carries the connection on: this one ends any moment.
+    #[must_use]
+    pub fn is_carried_on(&self, id: SockId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.superseded)
     }
 
     /// Minisocks in FIN_WAIT2. A FIN that comes within the same bucket of the timer wheel makes
@@ -130,9 +175,9 @@ impl ConnTable {
     }
 
     /// Takes out a socket whose end was lost.
-    pub fn forget(&mut self, skaddr: u64, at: Ktime, changes: &mut Vec<Change>) {
+    pub fn forget(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {
         let told = changes.len();
-        self.end(SockId::Kernel(skaddr), at, changes);
+        self.end(id, at, changes);
         for change in &mut changes[told..] {
             change.in_from_ns = None;
         }

@@ -16,6 +16,7 @@ use zerocopy::{FromBytes as _, FromZeros as _};
 
 use super::{
     model,
+    seed::Correction,
     table::{ConnTable, LIMBO_NS, tuple},
     types::{Change, Conn, Endpoint, Ktime, Provenance, SockId, TcpState},
 };
@@ -407,33 +408,34 @@ fn row(event: &SockEvent, kind: u8) -> SockRow {
 }
 
 #[test]
-fn healing_keeps_a_minisock_whose_start_was_lost() {
+fn healing_leaves_a_minisock_in_limbo_to_its_limbo_and_finds_it_again() {
     let (mut table, mut changes) = (ConnTable::default(), Vec::new());
     let start = event("t TW_START TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999", 0);
     table.apply(&start, &mut changes);
     let cancel = event("t TW_CANCEL TIME_WAIT 10.0.0.1:80 > 10.0.0.9:999", 1);
     table.apply(&cancel, &mut changes);
-    table.correct(
-        start.skaddr,
-        &row(&start, ROW_TIMEWAIT),
-        Ktime(9),
-        &mut changes,
-    );
+    let found = row(&start, ROW_TIMEWAIT);
+    let verdict = table.correct(start.skaddr, &found, Ktime(9), &mut changes);
+    assert_eq!(verdict, Correction::Undecided);
     table.check_invariants();
     table.expire(Ktime(u64::MAX), &mut changes);
-    assert_eq!((changes.len(), table.listed().count()), (1, 1));
+    assert_eq!((changes.len(), table.listed().count()), (2, 0));
+    table.seed(start.skaddr);
+    table.seed_row(start.skaddr, &found);
+    assert_eq!(table.listed().count(), 1);
 }
 
 #[test]
 fn healing_ends_a_connection_whose_address_another_has_by_now() {
     let (mut table, mut changes) = run("a STATE SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:6");
     let other = event("a STATE SYN_SENT>ESTABLISHED 10.0.0.1:7 > 10.0.0.2:8", 9);
-    table.correct(
+    let verdict = table.correct(
         other.skaddr,
         &row(&other, ROW_FULL),
         Ktime(9000),
         &mut changes,
     );
+    assert_eq!(verdict, Correction::Replaced);
     table.check_invariants();
     let told: Vec<_> = changes
         .iter()
@@ -607,7 +609,7 @@ proptest! {
     fn indexes_do_not_outlive_the_sockets(log in log()) {
         let mut table = fold(&log);
         for skaddr in table.held() {
-            table.forget(skaddr, Ktime(u64::MAX), &mut Vec::new());
+            table.forget(SockId::Kernel(skaddr), Ktime(u64::MAX), &mut Vec::new());
             table.check_invariants();
         }
         prop_assert!(table.is_empty() && table.tuples.is_empty() && table.listeners.is_empty());

@@ -57,7 +57,7 @@ impl Lists {
     /// The kernel lacks an iterator (Linux before 5.16), a field or Unix sockets; or mmap(2).
     pub fn new(object: &mut Object) -> Result<Self> {
         if let Some(lacking) = &object.no_lists {
-            bail!("this kernel's BTF has {lacking}");
+            bail!("{lacking}");
         }
         object.load_iter(UdpSock::PROGRAM, "udp")?;
         object.load_iter(UnixSock::PROGRAM, "unix")?;

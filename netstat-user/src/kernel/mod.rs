@@ -2,9 +2,13 @@
 //! means is decided in [`crate::conn`].
 
 pub mod btf;
+mod checkup;
+pub mod heal;
+pub mod health;
 pub mod hooks;
 pub mod learn;
 pub mod listed;
+mod look;
 pub mod map;
 pub mod object;
 pub mod offsets;
@@ -12,3 +16,4 @@ pub mod record;
 pub mod refresh;
 pub mod ring;
 pub mod session;
+pub mod walk;

@@ -17,7 +17,7 @@ use netstat_common::{
     names, offsets,
 };
 
-use super::offsets::{VMLINUX, globals, lacking};
+use super::offsets::{Layout, VMLINUX, layout};
 
 /// What the object is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +39,57 @@ pub struct Handlers {
     pub request: u64,
 }
 
+/// How large the ring is and how much of it half-open connections may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sizes {
+    /// Bytes; a power of two.
+    ring: u32,
+    /// Events of request sockets for each CPU and 134 ms.
+    half_open: u64,
+}
+
+impl Sizes {
+    /// The sizes for a purpose, or those that the environment sets.
+    fn of(purpose: Purpose) -> Result<Self> {
+        let (ring, half_open) = match purpose {
+            Purpose::Snapshot => (SNAPSHOT_RING, TABLE_BUDGET),
+            Purpose::Table => (LIVE_RING, TABLE_BUDGET),
+            Purpose::Log => (LIVE_RING, LOG_BUDGET),
+        };
+        let ring = from_environment(RING_BYTES)?.unwrap_or(u64::from(ring));
+        let fits =
+            |ring: &u32| ring.is_power_of_two() && *ring as usize >= super::ring::page_size();
+        let ring = u32::try_from(ring).ok().filter(fits).with_context(|| {
+            format!("{RING_BYTES}={ring} is not a power of two of at least one page")
+        })?;
+        let half_open = from_environment(HALF_OPEN_BUDGET)?.unwrap_or(half_open);
+        Ok(Self { ring, half_open })
+    }
+}
+
+fn from_environment(name: &str) -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(name) else {
+        return Ok(None);
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number
+        .map(Some)
+        .with_context(|| format!("{name}={} is not a number", text.display()))
+}
+
+/// Size of the ring in bytes, if this is set in the environment: a power of two.
+const RING_BYTES: &str = "NETSTAT_BPF_RING_BYTES";
+/// Events of half-open connections for each CPU and 134 ms, if this is set in the environment.
+const HALF_OPEN_BUDGET: &str = "NETSTAT_BPF_HALF_OPEN_BUDGET";
+/// 7,600 events a second and CPU: rows over it are read when they are printed, and nothing is lost.
+const TABLE_BUDGET: u64 = 1 << 10;
+/// 122,000 events a second and CPU: over it, lines of the log are missing.
+const LOG_BUDGET: u64 = 1 << 14;
 /// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
 /// iterator that finds it full is resumed.
 const SNAPSHOT_RING: u32 = 1 << 20;
 /// Ring size with hooks: 160,000 events, or 130 ms at 1.2 million a second.
 const LIVE_RING: u32 = 16 << 20;
-/// An eighth of the ring: a wake-up well before it is full.
-const WAKE_BYTES: u64 = 2 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
@@ -59,6 +103,10 @@ pub struct Object {
     pub room: usize,
     /// Why this kernel's UDP and Unix sockets cannot be listed.
     pub no_lists: Option<String>,
+    /// See [`Layout::knows_tables`].
+    pub knows_tables: bool,
+    /// See [`Layout::listener_bucket`].
+    pub listener_bucket: (u32, u64),
 }
 
 impl Object {
@@ -70,22 +118,26 @@ impl Object {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
-        let mut values = globals(&blob)?;
+        let Layout {
+            globals: mut values,
+            knows_tables,
+            listener_bucket,
+            no_lists,
+        } = layout(&blob)?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
-        values.push((offsets::WAKE_BYTES, WAKE_BYTES));
+        let sizes = Sizes::of(purpose)?;
+        // A wake-up well before the ring is full.
+        values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
+        values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
-        let no_lists = lacking(&values);
         let btf =
             Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
-        let ring = if purpose == Purpose::Snapshot {
-            SNAPSHOT_RING
-        } else {
-            LIVE_RING
-        };
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
-        loader.btf(Some(&btf)).map_max_entries(names::EVENTS, ring);
+        loader
+            .btf(Some(&btf))
+            .map_max_entries(names::EVENTS, sizes.ring);
         let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
             loader.map_max_entries(list, room as u32);
@@ -105,6 +157,8 @@ impl Object {
             btf,
             room,
             no_lists,
+            knows_tables,
+            listener_bucket,
         })
     }
 
@@ -179,15 +233,24 @@ impl Object {
 
     /// How often the kernel skipped a program because it was active on that CPU (Linux 5.12).
     pub fn recursion_misses(&self, program: &str) -> Option<u64> {
-        let Some(Program::BtfTracePoint(hook)) = self.ebpf.program(program) else {
-            return None;
-        };
-        let fd = hook.fd().ok()?.as_fd().as_raw_fd();
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("recursion_misses:"))?;
-        line.trim().parse().ok()
+        field(&info(self.ebpf.program(program)?)?, "recursion_misses:")
+    }
+
+    /// What the kernel says of each program that is loaded, by name.
+    pub fn costs(&self) -> Vec<(String, Cost)> {
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = info(program)?;
+            let of = |name| field(&info, name).unwrap_or(0);
+            let cost = Cost {
+                run_time_ns: of("run_time_ns:"),
+                run_count: of("run_cnt:"),
+                recursion_misses: of("recursion_misses:"),
+            };
+            Some((name.to_owned(), cost))
+        });
+        let mut loaded: Vec<_> = loaded.collect();
+        loaded.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        loaded
     }
 
     /// Memory of an array map.
@@ -244,6 +307,29 @@ fn room() -> usize {
     (2 * counts.sum::<usize>()).clamp(LEAST, MOST)
 }
 
+/// What a program has cost since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Nanoseconds that it ran, while the kernel kept statistics (`BPF_ENABLE_STATS`).
+    pub run_time_ns: u64,
+    /// Times that it ran meanwhile.
+    pub run_count: u64,
+    /// Times that it was skipped because it was active on its CPU; always kept (Linux 5.12).
+    pub recursion_misses: u64,
+}
+
+/// The kernel's text about a program that is loaded.
+fn info(program: &Program) -> Option<String> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()
+}
+
+/// A number of such a text.
+fn field(info: &str, name: &str) -> Option<u64> {
+    let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().parse().ok()
+}
+
 fn program_of<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
@@ -264,11 +350,6 @@ impl Counters {
     /// One counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.0[counter as usize]
-    }
-
-    /// Socket events that were lost: the table is in doubt if this grows.
-    pub fn lost(&self) -> u64 {
-        self.get(Counter::RingFull) + self.get(Counter::BadRead)
     }
 }
 

@@ -10,35 +10,67 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 macro_rules! table {
     ($($name:ident: $of:literal, $path:literal;)*) => {
-        &[$((stringify!($name), $of, $path)),*]
+        /// Global, struct, member path.
+        const FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
     };
 }
 
-/// Global, struct, member path.
-type Fields = &'static [(&'static str, &'static str, &'static str)];
+macro_rules! optional_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, of what a kernel may lack.
+        const OPTIONAL: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
 
-const FIELDS: Fields = netstat_common::for_each_offset!(table);
-/// What a kernel may lack.
-const OPTIONAL: Fields = netstat_common::for_each_optional_offset!(table);
-/// What a kernel may lack and lists of UDP and Unix sockets need.
-const LIST_FIELDS: Fields = netstat_common::for_each_list_offset!(table);
+netstat_common::for_each_offset!(table);
 
-/// Names and values of the read-only globals that describe this kernel.
+macro_rules! walk_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, for the walk.
+        const WALK_FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
+
+netstat_common::for_each_walk_offset!(walk_table);
+
+macro_rules! list_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, for lists of UDP and Unix sockets.
+        const LIST_FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
+
+netstat_common::for_each_list_offset!(list_table);
+
+/// The globals, and what only user space needs.
+pub struct Layout {
+    /// Names and values of read-only globals of the BPF object.
+    pub globals: Vec<(&'static str, u64)>,
+    /// Whether the TCP hash tables can be found and walked.
+    pub knows_tables: bool,
+    /// Bytes from one bucket of listeners to the next, and to the head of the chain in it.
+    pub listener_bucket: (u32, u64),
+    /// Why UDP and Unix sockets cannot be listed.
+    pub no_lists: Option<String>,
+}
+
+netstat_common::for_each_optional_offset!(optional_table);
+
+/// What the running kernel looks like.
 ///
 /// # Errors
 /// Names the struct or field that the kernel's BTF lacks.
-pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
+pub fn layout(blob: &[u8]) -> Result<Layout> {
     let btf = Btf::parse(blob).with_context(|| format!("{VMLINUX} is not BTF that can be read"))?;
     let mut finder = Finder {
         btf: &btf,
         structs: Vec::new(),
     };
-    let optional = OPTIONAL.iter().chain(LIST_FIELDS);
-    let mut globals = Vec::with_capacity(FIELDS.len() + optional.clone().count() + 8);
+    let mut globals = Vec::with_capacity(FIELDS.len() + OPTIONAL.len() + 8);
     for &(name, of, path) in FIELDS {
         globals.push((name, finder.need(of, path)?.bytes()));
     }
-    for &(name, of, path) in optional {
+    for &(name, of, path) in OPTIONAL {
         let found = finder.field(of, path).map(Field::bytes);
         globals.push((name, found.unwrap_or(names::ABSENT)));
     }
@@ -71,15 +103,26 @@ pub fn globals(blob: &[u8]) -> Result<Vec<(&'static str, u64)>> {
         names::UPID_SIZE,
         btf.size(upid).context("size of struct upid")?,
     ));
-    Ok(globals)
-}
-
-/// The first field that lists of UDP and Unix sockets need and these globals lack.
-#[must_use]
-pub fn lacking(globals: &[(&str, u64)]) -> Option<String> {
-    let lacks = |name: &str| globals.contains(&(name, names::ABSENT));
-    let (_, of, path) = LIST_FIELDS.iter().find(|(name, ..)| lacks(name))?;
-    Some(format!("no field `{path}` in `struct {of}`"))
+    let walk: Option<Vec<_>> = WALK_FIELDS
+        .iter()
+        .map(|&(name, of, path)| Some((name, finder.field(of, path)?.bytes())))
+        .collect();
+    let mut no_lists = None;
+    for &(name, of, path) in LIST_FIELDS {
+        match finder.field(of, path) {
+            Some(field) => globals.push((name, field.bytes())),
+            None => no_lists = Some(missing(of, path).to_string()),
+        }
+    }
+    let listener_bucket = finder.listener_bucket();
+    let knows_tables = walk.is_some() && listener_bucket.is_some();
+    globals.extend(walk.unwrap_or_default());
+    Ok(Layout {
+        globals,
+        knows_tables,
+        listener_bucket: listener_bucket.unwrap_or_default(),
+        no_lists,
+    })
 }
 
 struct Finder<'a> {
@@ -100,6 +143,18 @@ impl Finder<'_> {
     fn field(&mut self, of: &'static str, path: &str) -> Option<Field> {
         let id = self.of(of)?;
         self.btf.field(id, path)
+    }
+
+    /// `None` before 5.19, where listeners are in lists of another kind.
+    fn listener_bucket(&mut self) -> Option<(u32, u64)> {
+        const BUCKET: &str = "inet_listen_hashbucket";
+        if self.field("inet_hashinfo", "listening_hash").is_some() {
+            return None;
+        }
+        let head = self.field(BUCKET, "nulls_head")?.bytes();
+        let id = self.of(BUCKET)?;
+        let size = u32::try_from(self.btf.size(id)?).ok()?;
+        Some((size, head))
     }
 
     fn need(&mut self, of: &'static str, path: &str) -> Result<Field> {
@@ -125,13 +180,8 @@ mod tests {
 
     #[test]
     fn a_missing_field_is_named() {
-        let error = globals(b"\x9f\xeb").expect_err("no BTF");
+        let error = layout(b"\x9f\xeb").map(|_| ()).expect_err("no BTF");
         assert!(format!("{error:#}").contains(VMLINUX));
-        assert_eq!(lacking(&[("UNIX_ADDR", 8)]), None);
-        assert_eq!(
-            lacking(&[("UNIX_ADDR", names::ABSENT)]).as_deref(),
-            Some("no field `addr` in `struct unix_sock`")
-        );
         let error = missing("sock", "sk_uid");
         assert!(error.to_string().contains("`sk_uid` in `struct sock`"));
     }

@@ -2,8 +2,8 @@
 
 use netstat_common::event::{
     EndEvent, FdChunk, KIND_DESTROY, KIND_END, KIND_EXEC, KIND_EXIT, KIND_FDS, KIND_FORK,
-    KIND_REQ_CANCEL, KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TW_CANCEL, KIND_TW_START,
-    ProcEvent, SeedRecord, SockEvent,
+    KIND_REQ_CANCEL, KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TABLES, KIND_TW_CANCEL,
+    KIND_TW_START, ProcEvent, SeedRecord, SockEvent, TablesRecord,
 };
 use zerocopy::FromBytes;
 
@@ -18,6 +18,8 @@ pub enum Record<'a> {
     Proc(ProcEvent),
     /// An iterator found a socket.
     Seed(u64),
+    /// Hash tables of one or more namespaces.
+    Tables(TablesRecord),
     /// Part of a descriptor table.
     Fds(&'a FdChunk),
 }
@@ -35,6 +37,9 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
         KIND_SEED => SeedRecord::read_from_bytes(bytes)
             .ok()
             .map(|seed| Record::Seed(seed.skaddr)),
+        KIND_TABLES => TablesRecord::read_from_bytes(bytes)
+            .ok()
+            .map(Record::Tables),
         KIND_FDS => FdChunk::ref_from_bytes(bytes).ok().map(Record::Fds),
         _ => None,
     }
@@ -57,6 +62,7 @@ mod tests {
                 16..=18 => 24,
                 32 => 16,
                 33 => 520,
+                34 => 32,
                 48 => 64,
                 _ => usize::MAX,
             };

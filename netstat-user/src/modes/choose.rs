@@ -1,8 +1,9 @@
 //! Which source of rows serves a netstat command line.
 
-use std::{fs, io::Write};
+use std::{fs, time::Duration};
 
 use crate::{
+    client,
     cmdline::{Family, Options},
     kernel::object::Purpose,
     proc::ProcSource,
@@ -12,18 +13,36 @@ use crate::{
 use super::{
     live::{LiveSource, proc_is_ours},
     privilege,
+    via_agent::AgentSource,
 };
 
 /// Open files on the host from which loading BPF programs is cheaper than walking /proc.
 const MANY_FILES: u64 = 20_000;
+/// How long an agent may be silent whose use was demanded.
+const DEMANDED: Duration = Duration::from_secs(10);
 
-/// The live table where it pays and the kernel lets us; /proc otherwise, with the same bytes.
+/// The agent if there is one; else the live table where it pays and the kernel lets us; else /proc.
+/// The bytes are the same.
 ///
-/// `NETSTAT_BPF_SOURCE=proc` and `=kernel` force one of them; a forced kernel source that does
-/// not start is told and replaced by /proc.
-pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSource> {
+/// `NETSTAT_BPF_SOURCE=proc`, `=kernel` and `=agent` force one of them; a forced source that cannot
+/// be used is told and replaced. `agent` is whether an agent may be asked.
+pub(super) fn source(options: &Options, agent: bool) -> Box<dyn SocketSource + '_> {
     let forced = std::env::var("NETSTAT_BPF_SOURCE").unwrap_or_default();
     let wants_tcp = !options.selected || options.protocols.tcp;
+    let demanded = forced == "agent";
+    let asks = agent && (forced.is_empty() || demanded) && (wants_tcp || options.programs);
+    let path = client::socket();
+    if asks && proc_is_ours() && (demanded || path.exists()) {
+        let patience = if demanded { DEMANDED } else { client::PATIENCE };
+        let told = demanded || std::env::var_os("NETSTAT_BPF_DEBUG").is_some();
+        let instead = Box::new(move || alone(options, "", wants_tcp));
+        return Box::new(AgentSource::new(path, patience, told, instead));
+    }
+    alone(options, &forced, wants_tcp)
+}
+
+/// The best source without an agent.
+fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSource> {
     let wants_lists = !options.selected || options.protocols.udp || options.section(Family::Unix);
     // Other sockets than TCP's have no events: without TCP, no hook is wanted.
     let purpose = if options.continuous && wants_tcp {
@@ -31,7 +50,7 @@ pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSo
     } else {
         Purpose::Snapshot
     };
-    let wanted = match forced.as_str() {
+    let wanted = match forced {
         "proc" => false,
         "kernel" => true,
         _ => {
@@ -45,9 +64,9 @@ pub(super) fn source(options: &Options, err: &mut dyn Write) -> Box<dyn SocketSo
         Ok(live) => Box::new(live),
         Err(reason) => {
             if options.continuous {
-                let _ = writeln!(err, "netstat-bpf: every round reads /proc anew: {reason}");
+                eprintln!("netstat-bpf: every round reads /proc anew: {reason}");
             } else if forced == "kernel" {
-                let _ = writeln!(err, "netstat-bpf: rows are read from /proc: {reason}");
+                eprintln!("netstat-bpf: rows are read from /proc: {reason}");
             }
             Box::new(ProcSource::default())
         }

@@ -72,9 +72,10 @@ impl LiveSource {
         let mut news = News::default();
         self.session.drain(&mut news)?;
         // A loss may have been found between two rounds.
-        if self.session.healings != self.told_healings {
-            self.told_healings = self.session.healings;
-            let lost = self.session.counters()?.lost();
+        let health = self.session.health();
+        if health.healings != self.told_healings {
+            self.told_healings = health.healings;
+            let lost = health.lost.of_sockets();
             self.remark = Some(format!(
                 "{lost} events lost since the start; the table was checked against the kernel"
             ));
@@ -135,6 +136,28 @@ impl LiveSource {
     }
 }
 
+/// Names the owners: of each inode the first process whose command line can be read. Ascending, that
+/// is the lowest, as netstat finds it.
+pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owners {
+    let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
+    let mut by_inode = FxHashMap::default();
+    by_inode.reserve(holders.len());
+    for (inode, pid) in holders {
+        let Entry::Vacant(free) = by_inode.entry(inode) else {
+            continue;
+        };
+        let known = programs.entry(pid);
+        let owner = known.or_insert_with(|| program(Path::new("/proc"), pid).ok().map(Rc::from));
+        if let Some(owner) = owner {
+            free.insert(Rc::clone(owner));
+        }
+    }
+    Owners {
+        by_inode,
+        access: OwnerAccess::Full,
+    }
+}
+
 /// Whether /proc shows the processes of our own PID namespace: process ids from the kernel then
 /// mean the same there.
 #[must_use]
@@ -149,25 +172,7 @@ impl SocketSource for LiveSource {
     }
 
     fn owners(&mut self) -> Owners {
-        let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
-        let mut by_inode = FxHashMap::default();
-        by_inode.reserve(self.holders.len());
-        for (inode, pid) in &self.holders {
-            // Ascending: the lowest whose command line can be read, as netstat finds it.
-            let Entry::Vacant(free) = by_inode.entry(*inode) else {
-                continue;
-            };
-            let known = programs.entry(*pid);
-            let owner =
-                known.or_insert_with(|| program(Path::new("/proc"), *pid).ok().map(Rc::from));
-            if let Some(owner) = owner {
-                free.insert(Rc::clone(owner));
-            }
-        }
-        Owners {
-            by_inode,
-            access: OwnerAccess::Full,
-        }
+        named(self.holders.iter().copied())
     }
 
     fn inet(&mut self, table: InetTable, sink: &mut dyn FnMut(Line<InetRow>)) -> io::Result<()> {

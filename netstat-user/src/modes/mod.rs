@@ -1,5 +1,6 @@
 //! The ways to run.
 
+pub mod agent;
 pub mod check;
 mod choose;
 pub mod iface;
@@ -9,14 +10,15 @@ pub mod log;
 pub mod masq;
 mod netstat;
 pub mod privilege;
-mod radio;
 mod report;
 pub mod route;
 mod route_other;
 mod sections;
 pub mod sockets;
 pub mod stats;
+pub mod status;
 mod stdout;
+mod via_agent;
 
 pub use netstat::netstat;
 pub use stdout::Stdout;

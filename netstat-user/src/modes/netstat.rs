@@ -25,7 +25,9 @@ use super::{
 };
 
 /// Runs a netstat command line, with argv[0] for messages. Gives the exit status.
-pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
+///
+/// `agent`: whether an agent may be asked.
+pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: bool) -> u8 {
     default_sigpipe();
     let mut out = Stdout::new();
     let mut err = io::stderr();
@@ -40,18 +42,18 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>) -> u8 {
     let _ = err.write_all(&parsed.stderr);
     let status = match parsed.next {
         Next::Exit(status) => status,
-        Next::Run(options) => report(&options, &mut out, &mut err),
+        Next::Run(options) => report(&options, agent, &mut out, &mut err),
     };
     let _ = out.flush();
     status
 }
 
-fn report(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+fn report(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let proc = PathBuf::from("/proc");
     let mut names = SystemNames::default();
     match options.mode {
         Mode::Sockets => sockets::run(
-            &mut *choose::source(options, err),
+            &mut *choose::source(options, agent),
             options,
             &mut names,
             out,

@@ -9,13 +9,10 @@ use crate::{
     cmdline::{Family, Options},
     proc,
     source::{InetTable, Line, SocketSource},
-    view::{Screen, groups, header},
+    view::{Screen, groups, header, radio},
 };
 
-use super::{
-    radio,
-    sockets::{SectionResult, reason},
-};
+use super::sockets::{SectionResult, reason};
 
 /// What the reference returns as -1.
 const FAILED: SectionResult = SectionResult::Stop(255);
@@ -245,10 +242,7 @@ impl Sections<'_, '_> {
         for file in files {
             let error = match self.source.file(file) {
                 Err(error) => error,
-                Ok(file) => {
-                    radio::print(family, file, self.options, self.out);
-                    return SectionResult::Done;
-                }
+                Ok(file) => return self.radio(family, file),
             };
             if error.raw_os_error() != Some(libc::ENOENT) {
                 self.say(&format!("/proc/net/{file}: {}\n", reason(&error)));
@@ -265,6 +259,32 @@ impl Sections<'_, '_> {
                 "netstat: no support for `{name}' on this system.\n"
             ));
         }
+        result
+    }
+
+    fn radio(&mut self, family: Family, file: File) -> SectionResult {
+        let Self {
+            screen,
+            options,
+            out,
+            err,
+            row,
+            ..
+        } = self;
+        radio::header(row, family, options);
+        write(*out, row);
+        let mut result = SectionResult::Done;
+        proc::for_each_line(file, |number, line| {
+            if result != SectionResult::Done {
+                return;
+            }
+            let user = |uid, row: &mut Vec<u8>| screen.user(row, uid);
+            if let Err(complaint) = radio::row(row, family, (number, line), options, user) {
+                let _ = err.write_all(complaint.as_bytes());
+                result = FAILED;
+            }
+            write(*out, row);
+        });
         result
     }
 

@@ -129,14 +129,19 @@ impl<'a> Screen<'a> {
         if header::extended(self.options) {
             out.push(b' ');
             let start = out.len();
-            if self.options.numeric.users || !self.names.user(uid, out) {
-                cell::signed(out, uid.into());
-            }
+            self.user(out, uid);
             cell::pad(out, start, 10);
             out.push(b' ');
             cell::left_unsigned(out, inode, 10);
         }
         self.program(out, Some(inode));
+    }
+
+    /// A login name, or the number.
+    pub fn user(&mut self, out: &mut Vec<u8>, uid: i32) {
+        if self.options.numeric.users || !self.names.user(uid, out) {
+            cell::signed(out, uid.into());
+        }
     }
 
     /// Program and context.

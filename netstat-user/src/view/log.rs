@@ -36,14 +36,20 @@ pub struct Line<'a> {
 /// the end of a connection ` life=SECONDS sent=BYTES received=BYTES retrans=SEGMENTS closed-by=SIDE
 /// why=REASON`; what is not known is left out there.
 pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
+    date(out, line.wall_ns, line.offset);
+    out.push(b' ');
+    message(out, line);
+    out.push(b'\n');
+}
+
+/// The same without the date and the end of the line.
+pub(super) fn message(out: &mut Vec<u8>, line: &Line<'_>) {
     let Line { change, .. } = line;
     let conn = &change.conn;
-    date(out, line.wall_ns, line.offset);
     if conn.netns != line.own_netns {
         // Writing to a Vec does not fail, here and below.
-        let _ = write!(out, " netns={}", conn.netns);
+        let _ = write!(out, "netns={} ", conn.netns);
     }
-    out.push(b' ');
     out.extend_from_slice(proto(conn.family).as_bytes());
     for end in [&conn.local, &conn.remote] {
         out.push(b' ');
@@ -71,7 +77,6 @@ pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
     if let Some(end) = &change.end {
         sum(out, end);
     }
-    out.push(b'\n');
 }
 
 fn sum(out: &mut Vec<u8>, end: &End) {
@@ -124,7 +129,7 @@ fn endpoint(out: &mut Vec<u8>, end: &Endpoint) {
     };
 }
 
-fn proto(family: u16) -> &'static str {
+pub(super) fn proto(family: u16) -> &'static str {
     if family == AF_INET6 { "tcp6" } else { "tcp" }
 }
 

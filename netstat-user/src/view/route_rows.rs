@@ -10,7 +10,7 @@ const REJECT: u32 = 0x200;
 
 /// Letters of the forwarding table, in the order in which they are printed. `!` replaces what is
 /// there.
-const FIB_FLAGS: [(u32, &str); 20] = [
+pub(super) const FIB_FLAGS: [(u32, &str); 20] = [
     (0x1, "U"),
     (0x2, "G"),
     (REJECT, "!"),
@@ -57,17 +57,19 @@ const CACHE_FLAGS: [(u32, &str); 20] = [
     (0x8000_0000, "l"),
 ];
 
+/// The letters of the flags that are set; `!` replaces those before it.
 fn letters(table: &[(u32, &str)], flags: u32) -> String {
-    let mut text = String::new();
-    for &(bit, letter) in table {
-        if flags & bit != 0 {
-            if bit == REJECT {
-                text.clear();
-            }
-            text.push_str(letter);
-        }
+    let text = letters_of(table, flags);
+    match text.find('!') {
+        Some(reject) => text[reject..].to_owned(),
+        None => text,
     }
-    text
+}
+
+/// The letters of the flags that are set.
+pub(super) fn letters_of(table: &[(u32, &str)], flags: u32) -> String {
+    let set = table.iter().filter(|(bit, _)| flags & bit != 0);
+    set.map(|(_, letter)| *letter).collect()
 }
 
 /// Appends a row of the forwarding table; `addrs` are destination, gateway and mask.

@@ -1,19 +1,17 @@
 //! `netstat-bpf log`: every change of state as it happens.
 
+mod output;
 mod owners;
 
 use std::{
     collections::HashMap,
-    io::{self, IsTerminal as _, Write},
-    os::fd::AsFd as _,
+    io::{self, IsTerminal as _},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use netstat_common::{
-    event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent},
-    lost::Counter,
-};
+use netstat_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent};
 use time::UtcOffset;
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -23,15 +21,24 @@ use tokio::{
 
 use crate::{
     cli, clock,
-    conn::types::{Change, Owner},
+    conn::{
+        filter::Filter,
+        types::{Change, Owner},
+    },
     kernel::{
         object::Purpose,
         session::{News, SeedFrom, Session},
     },
-    view::log::{Line, json, json_lost, text},
+    view::{
+        journal,
+        log::{Line, json, json_dropped, json_lost, text},
+    },
 };
 
-use self::owners::Owners;
+use self::{
+    output::{Output, Piece, Sink},
+    owners::Owners,
+};
 
 use super::privilege;
 
@@ -52,6 +59,15 @@ pub fn run(options: &cli::Log) -> Result<()> {
     }
     // Asked for while there is one thread: later the C library cannot tell.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
+    let namespaces = options.namespaces.iter().map(|name| namespace(name));
+    let filter = options.filter(namespaces.collect::<Result<_>>()?);
+    let sink = options.journal.clone().map_or(Sink::Stdout, Sink::Journal);
+    let format = match (&sink, options.json) {
+        (Sink::Journal(_), _) => Format::Journal,
+        (Sink::Stdout, true) => Format::Json,
+        (Sink::Stdout, false) => Format::Text,
+    };
+    let output = Output::start(sink, usize::from(options.buffer) << 20)?;
     let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
     privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,18 +79,21 @@ pub fn run(options: &cli::Log) -> Result<()> {
         programs: HashMap::new(),
         names_are_global: proc_shows_all_processes(),
         offset,
-        json: options.json,
+        filter,
+        format,
+        output,
         lines: 0,
-        undecoded: 0,
         healings: 0,
         owners: Owners::default(),
         later: News::default(),
         looked_at: 0,
-        batch: Vec::new(),
+        batch: Batch::default(),
         terminal: io::stdout().is_terminal(),
     };
     log.owners.seed(&mut log.session, &mut log.later)?;
     let ended = runtime.block_on(log.run());
+    let format = log.format;
+    let ended = ended.and_then(|()| log.output.finish(|lines| dropped(format, lines)));
     match ended {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         Err(error) => Err(error),
@@ -115,21 +134,51 @@ fn proc_shows_all_processes() -> bool {
     initial && super::live::proc_is_ours()
 }
 
+/// Inode number of a network namespace, by the names that `ip netns` and `ss -N` know too.
+fn namespace(name: &str) -> Result<u32> {
+    if let Ok(inode) = name.parse() {
+        return Ok(inode);
+    }
+    let path = match name {
+        "self" => "/proc/thread-self/ns/net".to_owned(),
+        path if path.contains('/') => path.to_owned(),
+        name => format!("/run/netns/{name}"),
+    };
+    let found = std::fs::metadata(&path).with_context(|| format!("log: --netns {name}: {path}"))?;
+    u32::try_from(found.ino()).with_context(|| format!("log: {path} is no network namespace"))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+    Journal,
+}
+
+/// Lines that gather until they are handed to the output.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Vec<u8>>,
+    lines: u64,
+}
+
 struct Log {
     session: Session,
     /// Program names by process id, forgotten at exec and exit.
     programs: HashMap<u32, Vec<u8>>,
     names_are_global: bool,
     offset: UtcOffset,
-    json: bool,
+    filter: Filter,
+    format: Format,
+    output: Output,
     lines: u64,
-    undecoded: u64,
     healings: u64,
     owners: Owners,
     /// What came in while owners were looked up.
     later: News,
     looked_at: u64,
-    batch: Vec<u8>,
+    batch: Batch,
     terminal: bool,
 }
 
@@ -184,13 +233,13 @@ impl Log {
         for event in &news.processes {
             self.process(event);
         }
-        self.undecoded += news.undecoded;
         self.owners
             .correct(&mut self.session, &mut news, &mut self.later)?;
         // Ends of minisocks are told a little later than they happen.
         news.changes.sort_by_key(|change| change.at);
         self.print(&news.changes)?;
-        self.report_loss()
+        self.report_loss()?;
+        self.output.check()
     }
 
     fn process(&mut self, event: &ProcEvent) {
@@ -217,8 +266,14 @@ impl Log {
 
     fn print(&mut self, changes: &[Change]) -> Result<()> {
         let offset_ns = clock::wall_ns().saturating_sub(clock::ktime().0);
-        for change in changes {
+        for change in changes.iter() {
+            if !self.filter.wants(change) {
+                continue;
+            }
             let program = self.program(change.conn.owner);
+            if !self.filter.wants_program(&program) {
+                continue;
+            }
             let line = Line {
                 change,
                 wall_ns: change.at.0.saturating_add(offset_ns),
@@ -226,13 +281,15 @@ impl Log {
                 own_netns: self.session.netns,
                 program: &program,
             };
-            if self.json {
-                json(&mut self.batch, &line);
-            } else {
-                text(&mut self.batch, &line);
+            match self.format {
+                Format::Text => text(&mut self.batch.bytes, &line),
+                Format::Json => json(&mut self.batch.bytes, &line),
+                Format::Journal => self.batch.entries.push(journal::entry(&line)),
             }
             self.lines += 1;
-            if self.terminal || self.batch.len() > 1 << 16 {
+            self.batch.lines += 1;
+            let gathered = self.batch.bytes.len() > 1 << 16 || self.batch.entries.len() > 256;
+            if self.terminal || gathered {
                 self.flush()?;
             }
         }
@@ -240,14 +297,28 @@ impl Log {
     }
 
     fn flush(&mut self) -> Result<()> {
-        if !self.batch.is_empty() {
-            let mut out = io::stdout().lock();
-            out.write_all(&self.batch)
-                .and_then(|()| out.flush())
-                .context("write the log")?;
-            self.batch.clear();
+        let batch = std::mem::take(&mut self.batch);
+        let piece = match self.format {
+            Format::Text | Format::Json if !batch.bytes.is_empty() => Piece::Lines(batch.bytes),
+            Format::Journal if !batch.entries.is_empty() => Piece::Entries(batch.entries),
+            _ => return Ok(()),
+        };
+        let format = self.format;
+        self.output
+            .push(piece, batch.lines, |lines| dropped(format, lines))
+    }
+
+    /// Tells that something happened to the log itself.
+    fn note(&mut self, text: String) -> Result<()> {
+        let format = self.format;
+        if format == Format::Journal {
+            let piece = Piece::Entries(vec![journal::note(&text)]);
+            self.output.push(piece, 1, |lines| dropped(format, lines))?;
         }
-        Ok(())
+        self.output
+            .push(Piece::Note(format!("netstat-bpf: {text}")), 0, |lines| {
+                dropped(format, lines)
+            })
     }
 
     fn program(&mut self, owner: Option<Owner>) -> Vec<u8> {
@@ -269,41 +340,59 @@ impl Log {
     }
 
     fn report_loss(&mut self) -> Result<()> {
-        if self.session.healings == self.healings {
+        let health = self.session.health();
+        if health.healings == self.healings {
             return Ok(());
         }
-        self.healings = self.session.healings;
-        let lost = self.session.counters()?.lost();
-        if self.json {
-            json_lost(&mut self.batch, clock::wall_ns(), lost);
+        self.healings = health.healings;
+        let lost = health.lost.of_sockets();
+        if self.format == Format::Json {
+            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost);
             self.flush()?;
         }
-        eprintln!(
-            "netstat-bpf: {lost} events lost since the start: lines are missing; \
+        self.note(format!(
+            "{lost} events lost since the start: lines are missing; \
              the table was checked against the kernel"
-        );
-        Ok(())
+        ))
     }
 
     fn summary(&self) {
-        let counters = self.session.counters().unwrap_or_default();
+        let health = self.session.health();
+        let lost = health.lost;
         let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
         eprintln!(
-            "netstat-bpf: {} events, {} lines; lost: {} ring full, {} unreadable, {} undecoded, \
+            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); lost: {} ring full, {} unreadable, {} undecoded, \
              {} process events; healed {} times; first copy of the state hook skipped {} times, \
              second {}, {} events came from the second only",
             self.session.events,
             self.lines,
-            counters.get(Counter::RingFull),
-            counters.get(Counter::BadRead),
-            self.undecoded,
-            counters.get(Counter::ProcRingFull),
-            self.session.healings,
+            self.output.dropped,
+            lost.ring_full,
+            lost.unreadable,
+            lost.undecoded,
+            lost.process_events,
+            health.healings,
             misses("tcp_state"),
             misses("tcp_state_2"),
-            counters.get(Counter::SecondCopy),
+            health.second_copy,
         );
     }
+}
+
+/// What tells the reader that lines are missing here.
+fn dropped(format: Format, lines: u64) -> Vec<Piece> {
+    let text = format!("{lines} lines dropped: the output does not take them fast enough");
+    let mut pieces = vec![Piece::Note(format!("netstat-bpf: {text}"))];
+    match format {
+        Format::Text => {}
+        Format::Json => {
+            let mut line = Vec::new();
+            json_dropped(&mut line, clock::wall_ns(), lines);
+            pieces.push(Piece::Lines(line));
+        }
+        Format::Journal => pieces.push(Piece::Entries(vec![journal::note(&text)])),
+    }
+    pieces
 }
 
 async fn stopped(signals: &mut [Signal; 2]) {

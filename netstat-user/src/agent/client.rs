@@ -1,0 +1,221 @@
+//! One connection: who asks, what, and the answer written for as long as it is taken.
+
+use std::{
+    io::ErrorKind,
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock,
+    proto::{
+        HEADER, Header,
+        reply::{Refusal, Reply},
+        request::{BadRequest, LONGEST, Request, Scope, Wanted},
+    },
+};
+
+use super::{
+    io,
+    peer::{self, Own, Peer},
+    shared::{Job, Jobs, Part, SnapshotJob, Tally},
+    table::{self, TableStatus},
+};
+
+/// How long a client may take to ask.
+const ASKING: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client may take for all of it.
+const WHOLE: Duration = Duration::from_secs(20);
+/// How often a client that waits is told that it does not wait in vain. Clients give up after
+/// 200 ms of silence.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(50);
+/// After so long it does wait in vain.
+const TABLE_LATE: Duration = Duration::from_secs(10);
+
+/// What all clients' threads share.
+pub struct Hall {
+    /// The way to the table thread.
+    pub jobs: Jobs,
+    /// What became of the clients.
+    pub tally: Arc<Tally>,
+    /// The agent's own namespaces.
+    pub own: Own,
+}
+
+/// How a connection ends without its answer.
+enum Trouble {
+    Refused(Refusal, String),
+    Slow,
+    Gone,
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == ErrorKind::TimedOut {
+            Self::Slow
+        } else {
+            Self::Gone
+        }
+    }
+}
+
+impl From<BadRequest> for Trouble {
+    fn from(bad: BadRequest) -> Self {
+        let refusal = match bad {
+            BadRequest::Version(_) => Refusal::Version,
+            _ => Refusal::Request,
+        };
+        Self::Refused(refusal, bad.to_string())
+    }
+}
+
+/// Answers one request. The connection ends with it.
+pub fn serve(stream: UnixStream, hall: &Hall) {
+    let mut talk = Talk {
+        stream,
+        by: clock::now() + WHOLE,
+    };
+    let tally = &hall.tally;
+    match talk.answer(hall) {
+        Ok(()) => {}
+        Err(Trouble::Slow) => Tally::count(&tally.slow),
+        Err(Trouble::Gone) => Tally::count(&tally.gone),
+        Err(Trouble::Refused(refusal, reason)) => {
+            Tally::count(match refusal {
+                Refusal::Busy => &tally.busy,
+                Refusal::Rights => &tally.rights,
+                Refusal::Version | Refusal::Request => &tally.bad_requests,
+                Refusal::Failed | Refusal::Other(_) => &tally.failed,
+            });
+            // If it cannot be told, the end of the connection tells it.
+            let _ = talk.say(&Reply::Refused(refusal, reason.as_bytes()));
+        }
+    }
+}
+
+struct Talk {
+    stream: UnixStream,
+    by: Instant,
+}
+
+impl Talk {
+    fn say(&mut self, reply: &Reply<'_>) -> std::io::Result<()> {
+        io::send(&mut self.stream, reply, PATIENCE, self.by)
+    }
+
+    fn answer(&mut self, hall: &Hall) -> Result<(), Trouble> {
+        let request = self.listen()?;
+        let peer = peer::identify(self.stream.as_fd(), &hall.own)
+            .map_err(|reason| Trouble::Refused(Refusal::Rights, reason))?;
+        self.say(&Reply::Welcome)?;
+        match request {
+            Request::Status => self.status(hall),
+            Request::Snapshot(wanted) => self.snapshot(wanted, &peer, hall),
+        }
+    }
+
+    fn listen(&mut self) -> Result<Request, Trouble> {
+        let by = clock::now() + ASKING;
+        let mut header = [0; HEADER];
+        io::read_exact(&mut self.stream, &mut header, by)?;
+        let header = Header::parse(header);
+        let length = Request::expect(&header)?;
+        let mut payload = [0; LONGEST];
+        io::read_exact(&mut self.stream, &mut payload[..length], by)?;
+        Ok(Request::decode(&header, &payload[..length])?)
+    }
+
+    fn snapshot(&mut self, wanted: Wanted, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
+        let netns = match wanted.scope {
+            Scope::Own => Some(peer.netns),
+            Scope::Namespace(netns) if netns == peer.netns || peer.sees_all_namespaces => {
+                Some(netns)
+            }
+            Scope::All if peer.sees_all_namespaces => None,
+            Scope::Namespace(_) | Scope::All => {
+                let reason = "other network namespaces are shown to CAP_SYS_ADMIN only";
+                return Err(Trouble::Refused(Refusal::Rights, reason.to_owned()));
+            }
+        };
+        let wanted = Wanted {
+            holders: wanted.holders && peer.sees_holders,
+            ..wanted
+        };
+        let (answer, parts) = channel();
+        let job = Job::Snapshot(SnapshotJob {
+            wanted,
+            netns,
+            answer,
+        });
+        submit(hall, job)?;
+        let mut late = clock::now() + TABLE_LATE;
+        loop {
+            let part = match parts.recv_timeout(SIGN_OF_LIFE) {
+                Ok(part) => part,
+                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                    self.say(&Reply::Progress)?;
+                    continue;
+                }
+                Err(_) => {
+                    let reason = "the table gives no answer".to_owned();
+                    return Err(Trouble::Refused(Refusal::Failed, reason));
+                }
+            };
+            late = clock::now() + TABLE_LATE;
+            match part {
+                Part::Head(mut head) => {
+                    table::show_holders(&mut head, peer.sees_holders);
+                    self.say(&Reply::Head(head))?;
+                }
+                Part::Holders(block) => self.say(&Reply::Holders(block.items()))?,
+                Part::Rows(block) => self.say(&Reply::Rows(block.items()))?,
+                Part::Rows6(block) => self.say(&Reply::Rows6(block.items()))?,
+                Part::End(end) => {
+                    self.say(&Reply::End(end))?;
+                    Tally::count(&hall.tally.snapshots);
+                    return Ok(());
+                }
+                Part::Busy => return Err(busy()),
+                Part::Failed(reason) => return Err(Trouble::Refused(Refusal::Failed, reason)),
+            }
+        }
+    }
+
+    fn status(&mut self, hall: &Hall) -> Result<(), Trouble> {
+        let (answer, answers) = channel();
+        submit(hall, Job::Status(answer))?;
+        let late = clock::now() + TABLE_LATE;
+        let found: TableStatus = loop {
+            match answers.recv_timeout(SIGN_OF_LIFE) {
+                Ok(found) => break found,
+                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                    self.say(&Reply::Progress)?;
+                }
+                Err(_) => {
+                    let reason = "the table gives no answer".to_owned();
+                    return Err(Trouble::Refused(Refusal::Failed, reason));
+                }
+            }
+        };
+        let json = found.json(&hall.tally);
+        Ok(self.say(&Reply::Status(json.as_bytes()))?)
+    }
+}
+
+fn submit(hall: &Hall, job: Job) -> Result<(), Trouble> {
+    if hall.jobs.submit(job) {
+        Ok(())
+    } else {
+        Err(busy())
+    }
+}
+
+fn busy() -> Trouble {
+    Trouble::Refused(Refusal::Busy, "too many answers under way".to_owned())
+}

@@ -1,0 +1,28 @@
+//! `netstat-bpf agent` and `netstat-bpf status`.
+
+use std::path::PathBuf;
+
+/// `netstat-bpf agent`
+#[derive(Debug, clap::Args)]
+pub struct Agent {
+    /// The Unix socket to listen on; clients look there, or where NETSTAT_BPF_AGENT says
+    #[arg(long, value_name = "PATH", default_value = crate::agent::SOCKET)]
+    pub socket: PathBuf,
+    /// How many clients may be connected at a time; a quarter of them of one user but root
+    #[arg(long, value_name = "NUMBER", default_value_t = 64)]
+    pub max_clients: u16,
+    /// How many MiB answers that are not read yet may take
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub max_answers: u32,
+}
+
+/// `netstat-bpf status`
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// Print one JSON object (docs/protocol.md) instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The agent's socket; else NETSTAT_BPF_AGENT, else the default
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}

@@ -1,0 +1,162 @@
+//! Reading what a running tracer knows: live rows, inodes, holders.
+
+use anyhow::{Result, bail};
+use netstat_common::{
+    listed::{UdpSock, UnixSock},
+    row::{ROW_GONE, SockRow},
+    walk::ONLY_HALF_OPEN,
+};
+
+use crate::{
+    clock,
+    conn::{
+        table::ConnTable,
+        types::{Change, TcpState},
+    },
+};
+
+use super::{
+    listed::Lists,
+    object::Object,
+    session::{News, Session},
+};
+
+impl Session {
+    /// Whether live rows can be read: the kernel loops in programs (5.17), and /proc was not asked
+    /// for.
+    #[must_use]
+    pub fn can_look(&self) -> bool {
+        self.refresh.is_some()
+    }
+
+    /// Reads sockets by their addresses, and lends the table to `sink` meanwhile. Without a refresh
+    /// program it reads none.
+    pub(super) fn read_rows(
+        &mut self,
+        sockets: &[u64],
+        mut sink: impl FnMut(&mut ConnTable, usize, &SockRow),
+    ) -> Result<()> {
+        let Self {
+            object,
+            refresh: Some(refresh),
+            table,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        refresh.read(object, sockets, |index, row| sink(table, index, row))
+    }
+
+    /// The UDP sockets of our namespace, now, in the order of /proc.
+    ///
+    /// # Errors
+    /// The kernel cannot list them, or bpf(2).
+    pub fn udp(&mut self) -> Result<Vec<UdpSock>> {
+        let (lists, object) = self.lists()?;
+        lists.udp(object)
+    }
+
+    /// The Unix sockets of our namespace, now, in the order of /proc.
+    ///
+    /// # Errors
+    /// As [`Session::udp`].
+    pub fn unix(&mut self) -> Result<Vec<UnixSock>> {
+        let (lists, object) = self.lists()?;
+        lists.unix(object)
+    }
+
+    fn lists(&mut self) -> Result<(&mut Lists, &mut Object)> {
+        let Self { object, lists, .. } = self;
+        let lists = match lists {
+            Some(lists) => lists,
+            none => none.insert(Lists::new(object)?),
+        };
+        Ok((lists, object))
+    }
+
+    /// Reads the live rows of our namespace.
+    ///
+    /// # Errors
+    /// bpf(2), or no refresh program.
+    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(Some(self.netns), sink)
+    }
+
+    /// Reads the live rows of a network namespace, or of all; listeners first.
+    ///
+    /// # Errors
+    /// bpf(2), or no refresh program.
+    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+        if !self.can_look() {
+            bail!("the refresh program is not loaded");
+        }
+        if self.in_flood() {
+            // Half-open connections whose events were dropped are found in the hash tables.
+            let mut later = std::mem::take(&mut self.later);
+            let found = self.complete(ONLY_HALF_OPEN, &mut later);
+            self.later = later;
+            found?;
+        }
+        let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
+        let mut sockets = Vec::with_capacity(self.table.len());
+        let mut others = Vec::with_capacity(self.table.len());
+        for conn in self.table.listed().filter(|conn| theirs(conn.netns)) {
+            let part = match conn.state {
+                TcpState::Listen => &mut sockets,
+                _ => &mut others,
+            };
+            part.extend(conn.id.kernel());
+        }
+        sockets.append(&mut others);
+        self.read_rows(&sockets, |_, _, row| {
+            if row.kind != ROW_GONE && theirs(row.netns) {
+                sink(row);
+            }
+        })
+    }
+
+    /// Which processes have which sockets open: inode and process id, ascending.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
+        self.pid_of_inode.clear();
+        if self.can_look() {
+            self.iterate("iter_fds", news)?;
+        }
+        let mut holders = std::mem::take(&mut self.pid_of_inode);
+        holders.sort_unstable();
+        holders.dedup();
+        Ok(holders)
+    }
+
+    /// The inode of each of these sockets that is listed; 0 where it has none.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
+        let mut found = Vec::new();
+        self.read_rows(sockets, |_, index, row| {
+            if row.kind != ROW_GONE {
+                found.push((sockets[index], row.inode));
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Looks at the minisocks that may have changed without an event.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn look_at_half_closed(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        let waiting = self.table.half_closed();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let now = clock::ktime();
+        self.read_rows(&waiting, |table, index, row| {
+            table.observe(waiting[index], row, now, changes);
+        })
+    }
+}

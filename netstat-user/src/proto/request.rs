@@ -1,0 +1,245 @@
+//! What a client may ask. One question a connection: the agent answers it and closes.
+
+use std::fmt;
+
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U16, U32},
+};
+
+use super::frame::{self, Header, VERSION};
+
+/// [`Header::kind`] of a request for rows.
+const SNAPSHOT: u16 = 1;
+/// [`Header::kind`] of a request for the agent's own state.
+const STATUS: u16 = 2;
+
+/// The longest payload of a request.
+pub const LONGEST: usize = 64;
+
+/// A question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Rows and owners.
+    Snapshot(Wanted),
+    /// How the agent is: counters, hooks, cost.
+    Status,
+}
+
+/// What a snapshot is to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// TCP over IPv4.
+    pub tcp: bool,
+    /// TCP over IPv6.
+    pub tcp6: bool,
+    /// Which processes hold which sockets, of all kinds.
+    pub holders: bool,
+    /// Whose sockets.
+    pub scope: Scope,
+}
+
+/// Network namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The client's own.
+    #[default]
+    Own,
+    /// The one with this inode number; needs `CAP_SYS_ADMIN`.
+    Namespace(u32),
+    /// All; needs `CAP_SYS_ADMIN`.
+    All,
+}
+
+const TCP: u32 = 1;
+const TCP6: u32 = 2;
+const HOLDERS: u32 = 4;
+
+/// The payload of a [`SNAPSHOT`].
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct SnapshotWire {
+    /// [`TCP`], [`TCP6`], [`HOLDERS`].
+    tables: U32,
+    /// 0 own, 1 the one in `netns`, 2 all.
+    scope: U16,
+    /// Zero.
+    pad: U16,
+    /// Inode number of a network namespace; 0 unless `scope` is 1.
+    netns: U32,
+}
+
+/// Why bytes are no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRequest {
+    /// Another version than [`VERSION`].
+    Version(u16),
+    /// A longer payload than [`LONGEST`].
+    TooLong(usize),
+    /// No such kind.
+    Kind(u16),
+    /// The payload is not what the kind says.
+    Payload,
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(theirs) => {
+                write!(
+                    out,
+                    "the client speaks version {theirs}, the agent {VERSION}"
+                )
+            }
+            Self::TooLong(length) => {
+                write!(out, "a request of {length} bytes; the most are {LONGEST}")
+            }
+            Self::Kind(kind) => write!(out, "no request has the number {kind}"),
+            Self::Payload => write!(out, "the request is malformed"),
+        }
+    }
+}
+
+impl Request {
+    /// The message, header and all.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let wanted = match self {
+            Self::Status => return frame::message(STATUS, &[]),
+            Self::Snapshot(wanted) => wanted,
+        };
+        let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+        let (scope, netns) = match wanted.scope {
+            Scope::Own => (0, 0),
+            Scope::Namespace(inode) => (1, inode),
+            Scope::All => (2, 0),
+        };
+        let payload = SnapshotWire {
+            tables: U32::new(
+                bit(wanted.tcp, TCP) | bit(wanted.tcp6, TCP6) | bit(wanted.holders, HOLDERS),
+            ),
+            scope: U16::new(scope),
+            pad: U16::ZERO,
+            netns: U32::new(netns),
+        };
+        frame::message(SNAPSHOT, payload.as_bytes())
+    }
+
+    /// How long the payload of a request is, before any of it is read.
+    ///
+    /// # Errors
+    /// Another version, or too long.
+    pub fn expect(header: &Header) -> Result<usize, BadRequest> {
+        if header.version.get() != VERSION {
+            return Err(BadRequest::Version(header.version.get()));
+        }
+        let length = header.payload();
+        if length > LONGEST {
+            return Err(BadRequest::TooLong(length));
+        }
+        Ok(length)
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn decode(header: &Header, payload: &[u8]) -> Result<Self, BadRequest> {
+        if Self::expect(header)? != payload.len() {
+            return Err(BadRequest::Payload);
+        }
+        match header.kind.get() {
+            SNAPSHOT => snapshot(payload).ok_or(BadRequest::Payload),
+            STATUS if payload.is_empty() => Ok(Self::Status),
+            STATUS => Err(BadRequest::Payload),
+            other => Err(BadRequest::Kind(other)),
+        }
+    }
+}
+
+fn snapshot(payload: &[u8]) -> Option<Request> {
+    let wire = SnapshotWire::ref_from_bytes(payload).ok()?;
+    let tables = wire.tables.get();
+    if tables & !(TCP | TCP6 | HOLDERS) != 0 || wire.pad != U16::ZERO {
+        return None;
+    }
+    let scope = match (wire.scope.get(), wire.netns.get()) {
+        (0, 0) => Scope::Own,
+        (1, inode) => Scope::Namespace(inode),
+        (2, 0) => Scope::All,
+        _ => return None,
+    };
+    Some(Request::Snapshot(Wanted {
+        tcp: tables & TCP != 0,
+        tcp6: tables & TCP6 != 0,
+        holders: tables & HOLDERS != 0,
+        scope,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::frame::HEADER;
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Request, BadRequest> {
+        let (header, payload) = bytes.split_at(HEADER);
+        Request::decode(&Header::parse(header.try_into().expect("8 bytes")), payload)
+    }
+
+    fn scope() -> impl Strategy<Value = Scope> {
+        prop_oneof![
+            Just(Scope::Own),
+            Just(Scope::All),
+            any::<u32>().prop_map(Scope::Namespace)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_survives_the_wire(tcp: bool, tcp6: bool, holders: bool, scope in scope()) {
+            let request = Request::Snapshot(Wanted { tcp, tcp6, holders, scope });
+            prop_assert_eq!(decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn every_input_is_a_request_or_an_error(bytes in prop::collection::vec(any::<u8>(), HEADER..96)) {
+            if let Ok(request) = decode(&bytes) {
+                prop_assert_eq!(request.encode(), bytes);
+            }
+        }
+
+        /// Nearly right: one byte of a good request is another.
+        #[test]
+        fn a_damaged_request_is_another_or_an_error(at in 0usize..20, byte: u8) {
+            let mut bytes = Request::Snapshot(Wanted { tcp: true, ..Wanted::default() }).encode();
+            bytes[at] = byte;
+            if let Ok(request) = decode(&bytes) {
+                prop_assert_eq!(request.encode(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn status_is_a_header_alone() {
+        let bytes = Request::Status.encode();
+        assert_eq!(bytes.len(), HEADER);
+        assert_eq!(decode(&bytes), Ok(Request::Status));
+    }
+
+    #[test]
+    fn a_request_that_is_too_long_or_of_another_version_is_known_by_its_header() {
+        let long = Header::new(SNAPSHOT, LONGEST + 1);
+        assert_eq!(Request::expect(&long), Err(BadRequest::TooLong(65)));
+        let other = Header {
+            version: U16::new(VERSION + 1),
+            ..long
+        };
+        assert_eq!(
+            Request::expect(&other),
+            Err(BadRequest::Version(VERSION + 1))
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! Many short connections.
+
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    thread,
+};
+
+/// Connections that are reset at once, so that none is left in TIME_WAIT.
+pub(crate) fn storm(connections: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+    let address = listener.local_addr().expect("own address");
+    thread::scope(|scope| {
+        let acceptor = scope.spawn(|| {
+            for _ in 0..connections {
+                listener.accept().expect("accept");
+            }
+        });
+        for _ in 0..connections {
+            reset(address);
+        }
+        acceptor.join().expect("the acceptor lives");
+    });
+}
+
+fn reset(address: SocketAddr) {
+    let stream = TcpStream::connect(address).expect("connect");
+    let linger = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: a valid option of an open socket.
+    let set = unsafe {
+        nix::libc::setsockopt(
+            stream.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            nix::libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as nix::libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "SO_LINGER");
+}
