@@ -6,7 +6,7 @@ use netstat_user::{
     cli::Cli,
     cmdline::{
         Family,
-        table::{Described, OPTIONS},
+        table::{Described, EXTENSIONS, OPTIONS},
     },
 };
 
@@ -17,6 +17,7 @@ use crate::PROGRAM;
 pub fn netstat_bpf() -> Command {
     let options = OPTIONS
         .iter()
+        .chain(EXTENSIONS)
         .filter(|option| option.is_useful() && !has_twin(option));
     Cli::command()
         .name(PROGRAM)

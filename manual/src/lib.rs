@@ -83,7 +83,10 @@ pub fn write(directory: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use netstat_user::cmdline::{Family, table::OPTIONS};
+    use netstat_user::cmdline::{
+        Family,
+        table::{EXTENSIONS, OPTIONS},
+    };
 
     use super::*;
 
@@ -107,7 +110,7 @@ mod tests {
     fn the_page_has_every_option() {
         let path = "man/netstat-bpf.1";
         let page = text(path);
-        for option in OPTIONS {
+        for option in OPTIONS.iter().chain(EXTENSIONS) {
             if let Some(letter) = option.short {
                 assert_has(&page, &format!("\\fB\\-{}\\fR", char::from(letter)), path);
             }
@@ -150,7 +153,7 @@ mod tests {
             ("fish", "completions/netstat-bpf.fish"),
         ] {
             let script = text(path);
-            for option in OPTIONS {
+            for option in OPTIONS.iter().chain(EXTENSIONS) {
                 let letter = option.short.map(|letter| char::from(letter).to_string());
                 for (dashes, fish, name) in
                     [("-", "-s", letter.as_deref()), ("--", "-l", option.long)]

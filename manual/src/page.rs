@@ -8,7 +8,7 @@ use netstat_user::{
     cli::Cli,
     cmdline::{
         Family,
-        table::{Described, Effect, OPTIONS, Switch},
+        table::{Described, EXTENSIONS, Effect, OPTIONS, Switch},
     },
 };
 use roff::{Inline, Roff, bold, italic, roman};
@@ -28,15 +28,20 @@ enum Group {
     Selection,
     Rows,
     Cells,
+    Form,
     Other,
 }
 
 /// The groups in their order, with headings.
-const GROUPS: [(Group, &str); 5] = [
+const GROUPS: [(Group, &str); 6] = [
     (Group::Report, "What to print (default: sockets)"),
     (Group::Selection, "Which protocols and families"),
     (Group::Rows, "Which rows, and how often"),
     (Group::Cells, "What a row shows"),
+    (
+        Group::Form,
+        "For programs (not in net-tools; no abbreviations)",
+    ),
     (Group::Other, "Other"),
 ];
 
@@ -73,6 +78,7 @@ fn group(option: &Described) -> Group {
             | Switch::NumericPorts
             | Switch::NumericUsers
             | Switch::Symbolic => Group::Cells,
+            Switch::Json | Switch::JsonLines => Group::Form,
         },
     }
 }
@@ -173,7 +179,8 @@ fn options(page: &mut Page) {
     )]);
     for (wanted, title) in GROUPS {
         page.0.control("SS", [title]);
-        for option in OPTIONS.iter().filter(|option| group(option) == wanted) {
+        let options = OPTIONS.iter().chain(EXTENSIONS);
+        for option in options.filter(|option| group(option) == wanted) {
             if option.takes_argument() {
                 let words: Vec<_> = Family::WORDS.iter().map(|(word, _)| *word).collect();
                 let meaning = format!("{}: {}", option.about, words.join(", "));

@@ -2,11 +2,14 @@
 //!
 //! One renderer prints from a [`SocketSource`]: /proc, the live table, an agent.
 
-use std::{fs::File, io, path::Path, rc::Rc, time::Duration};
+use std::{fs::File, io, net::IpAddr, path::Path, rc::Rc, time::Duration};
 
 use rustc_hash::FxHashMap;
 
-use crate::view::row::{InetRow, UnixRow};
+use crate::{
+    conn::types::{Conn, Direction, Owner},
+    view::row::{InetRow, UnixRow},
+};
 
 /// The tables of Internet sockets, in the order in which netstat prints them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +60,94 @@ pub enum OwnerAccess {
     Partial,
     /// Some were refused and none gave an entry, or /proc itself could not be opened.
     Nothing,
+}
+
+/// Who holds each socket: everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Socket inode to process ids, ascending.
+    pub by_inode: FxHashMap<u64, Vec<u32>>,
+    /// Whether the table is complete.
+    pub access: OwnerAccess,
+}
+
+/// The two ends of a TCP socket, with its family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    v6: bool,
+    local: (IpAddr, i32),
+    remote: (IpAddr, i32),
+}
+
+impl Ends {
+    /// Of a row.
+    #[must_use]
+    pub fn of(table: InetTable, row: &InetRow) -> Self {
+        Self {
+            v6: table == InetTable::Tcp6,
+            local: (row.local.to_canonical(), row.local_port),
+            remote: (row.remote.to_canonical(), row.remote_port),
+        }
+    }
+
+    /// Of a connection.
+    #[must_use]
+    pub fn of_conn(conn: &Conn) -> Self {
+        const AF_INET6: u16 = 10;
+        let v6 = conn.family == AF_INET6;
+        // No address is `::` in one family and `0.0.0.0` in the other.
+        let none = if v6 {
+            IpAddr::from([0; 16])
+        } else {
+            IpAddr::from([0; 4])
+        };
+        let end = |end: &crate::conn::types::Endpoint| {
+            let ip = if end.is_any() { none } else { end.ip() };
+            (ip, i32::from(end.port))
+        };
+        Self {
+            v6,
+            local: end(&conn.local),
+            remote: end(&conn.remote),
+        }
+    }
+}
+
+/// What events have told of a socket, beyond its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The state of which this is told, by the kernel's number.
+    pub state: u8,
+    /// Nanoseconds in it; `None` if its begin was not seen.
+    pub in_state_ns: Option<u64>,
+    /// Who called whom.
+    pub direction: Option<Direction>,
+    /// Owner, or last owner, as far as events have told.
+    pub last_owner: Option<Owner>,
+}
+
+/// How far a table fed by events can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// Since when it has missed nothing, nanoseconds since 1970.
+    pub exact_since_ns: u64,
+    /// Whether it may be wrong now.
+    pub in_doubt: bool,
+    /// Events that were lost since its start.
+    pub lost: u64,
+    /// Times that it was compared with the kernel because of a loss.
+    pub healings: u64,
+    /// Rows that a comparison found wrong though nothing was known to be lost.
+    pub mismatches: u64,
+}
+
+/// What a source says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// `proc`: /proc; `kernel`: the kernel's iterators, once; `events`: a table fed by events.
+    pub source: &'static str,
+    /// `None` where nothing is remembered, so that nothing can be missed.
+    pub trust: Option<Trust>,
 }
 
 /// What one round needs, so that a source reads nothing in vain.
@@ -120,6 +211,24 @@ pub trait SocketSource {
     /// What the reader of the rows must know about them, one line; said on stderr.
     fn remark(&mut self) -> Option<String> {
         None
+    }
+
+    /// Everybody who holds a socket, instead of [`SocketSource::owners`].
+    fn holders(&mut self) -> Holders {
+        crate::proc::holders(Path::new("/proc"))
+    }
+
+    /// What events have told of the TCP sockets of this round; `None` for ends that several share.
+    fn facts(&mut self) -> FxHashMap<Ends, Option<Fact>> {
+        FxHashMap::default()
+    }
+
+    /// How this round's rows are known.
+    fn standing(&mut self) -> Standing {
+        Standing {
+            source: "proc",
+            trust: None,
+        }
     }
 
     /// The SELinux context of a process, for `-Z`.

@@ -1,6 +1,6 @@
 //! The rules of GNU `getopt_long`: bundles, abbreviations, permutation, messages.
 
-use super::table::{Described, OPTIONS};
+use super::table::{Described, EXTENSIONS, OPTIONS};
 
 /// What the next step over the arguments gave.
 #[derive(Debug)]
@@ -121,6 +121,10 @@ fn find_long(name: &[u8]) -> Match {
             .iter()
             .filter_map(|option| Some((option, option.long?)))
     };
+    let mut extensions = EXTENSIONS.iter();
+    if let Some(option) = extensions.find(|option| option.long.map(str::as_bytes) == Some(name)) {
+        return Match::One(option);
+    }
     if let Some((option, _)) = named().find(|(_, long)| long.as_bytes() == name) {
         return Match::One(option);
     }

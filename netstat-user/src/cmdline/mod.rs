@@ -12,5 +12,5 @@ mod tests;
 pub mod text;
 
 pub use family::{Families, Family};
-pub use options::{Mode, Numeric, Options, Protocols};
+pub use options::{JsonForm, Mode, Numeric, Options, Protocols};
 pub use parse::{Next, Parsed, Surroundings, parse};

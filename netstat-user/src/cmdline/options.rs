@@ -57,6 +57,15 @@ impl Protocols {
     }
 }
 
+/// How JSON is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonForm {
+    /// One object a snapshot.
+    Document,
+    /// One object a socket, between a head and an end.
+    Lines,
+}
+
 /// A netstat command line, read and completed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -100,6 +109,8 @@ pub struct Options {
     pub l2cap: bool,
     /// `-f`, or all of Bluetooth.
     pub rfcomm: bool,
+    /// `--json` or `--json-lines`.
+    pub json: Option<JsonForm>,
     /// Something was selected, so that the rest is not shown.
     pub selected: bool,
 }

@@ -1,7 +1,7 @@
 //! Arguments to options, strictly from left to right.
 
 use super::{
-    Families, Family, Mode, Options, Protocols,
+    Families, Family, JsonForm, Mode, Options, Protocols,
     getopt::{Getopt, Step},
     table::{Effect, Switch},
     text,
@@ -144,6 +144,8 @@ impl Reader {
             Switch::Symbolic => self.options.symbolic = true,
             Switch::Cache => self.options.cache = true,
             Switch::Fib => self.options.fib = true,
+            Switch::Json => self.options.json = Some(JsonForm::Document),
+            Switch::JsonLines => self.options.json = Some(JsonForm::Lines),
         }
     }
 

@@ -56,6 +56,8 @@ pub enum Switch {
     Symbolic,
     Cache,
     Fib,
+    Json,
+    JsonLines,
 }
 
 /// One option.
@@ -301,6 +303,25 @@ pub const OPTIONS: &[Described] = &[
     short(b'6', Effect::Family(Family::Inet6), "only IPv6"),
     short(b'd', Effect::Nothing, "accepted, without effect"),
     short(b'?', Effect::Usage, "print the summary as an error"),
+];
+
+/// Options that net-tools does not have: only at full length, so that every abbreviation means what
+/// it means there.
+pub const EXTENSIONS: &[Described] = &[
+    described(
+        None,
+        Some("json"),
+        Effect::Switch(Switch::Json),
+        5,
+        "list sockets as one JSON object (docs/json-schema.md)",
+    ),
+    described(
+        None,
+        Some("json-lines"),
+        Effect::Switch(Switch::JsonLines),
+        6,
+        "list sockets as JSON, one object a line",
+    ),
 ];
 
 /// The order of the help text: groups of long names, an empty line between them.

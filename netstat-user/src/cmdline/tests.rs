@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use super::{Family, Mode, Next, Options, Parsed, Protocols, Surroundings, parse};
+use super::{Family, JsonForm, Mode, Next, Options, Parsed, Protocols, Surroundings, parse};
 
 fn parsed(line: &str, around: Surroundings) -> Parsed {
     let args: Vec<_> = line
@@ -144,6 +144,26 @@ fn abbreviations_are_getopts() {
     assert_eq!(options("--x").families.joined(), "x25");
     assert_eq!(options("--m").mode, Mode::Masquerade);
     assert!(options("--e").extend == 1 && options("--w").wide && options("--g").groups);
+}
+
+#[test]
+fn what_net_tools_lacks_has_no_abbreviation() {
+    assert_eq!(options("-t --json").json, Some(JsonForm::Document));
+    assert_eq!(options("--json-lines -n").json, Some(JsonForm::Lines));
+    assert_eq!(options("-A inet").json, None);
+    for word in ["--j", "--jso", "--json-", "--json-line", "--jsonl"] {
+        check_mistake(word);
+    }
+    assert_eq!(options("-- --json").json, None);
+}
+
+#[track_caller]
+fn check_mistake(word: &str) {
+    let parsed = parsed(word, Surroundings::default());
+    let told = String::from_utf8_lossy(&parsed.stderr).into_owned();
+    let expected = format!("unrecognized option '{word}'");
+    assert!(told.contains(&expected), "{word}: {told}");
+    assert_eq!(parsed.next, Next::Exit(3), "{word}");
 }
 
 #[test]

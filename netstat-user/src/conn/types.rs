@@ -59,6 +59,17 @@ impl TcpState {
         }
     }
 
+    /// The kernel's number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Unknown(number) => number,
+            known => (1..=11)
+                .find(|number| Self::from_kernel(*number) == known)
+                .unwrap_or(0),
+        }
+    }
+
     /// netstat's word.
     pub fn name(self) -> &'static str {
         match self {

@@ -83,6 +83,12 @@ impl Session {
         self.rows_of(Some(self.netns), sink)
     }
 
+    /// Whether sockets of a network namespace that are older than the tracer are in the table.
+    #[must_use]
+    pub fn knows(&self, netns: u32) -> bool {
+        self.walk.is_some() || netns == self.netns
+    }
+
     /// Reads the live rows of a network namespace, or of all; listeners first.
     ///
     /// # Errors

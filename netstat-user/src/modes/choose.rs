@@ -45,7 +45,10 @@ pub(super) fn source(options: &Options, agent: bool) -> Box<dyn SocketSource + '
 fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSource> {
     let wants_lists = !options.selected || options.protocols.udp || options.section(Family::Unix);
     // Other sockets than TCP's have no events: without TCP, no hook is wanted.
-    let purpose = if options.continuous && wants_tcp {
+    let purpose = if options.continuous && wants_tcp && options.json.is_some() {
+        // How long a socket has been in its state is known only if each change is told.
+        Purpose::Log
+    } else if options.continuous && wants_tcp {
         Purpose::Table
     } else {
         Purpose::Snapshot
@@ -54,7 +57,9 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
         "proc" => false,
         "kernel" => true,
         _ => {
-            (wants_tcp || wants_lists) && (options.continuous || (options.programs && many_files()))
+            (wants_tcp || wants_lists)
+                && (options.continuous
+                    || ((options.programs || options.json.is_some()) && many_files()))
         }
     };
     if !wanted {

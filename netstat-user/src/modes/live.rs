@@ -19,7 +19,10 @@ use crate::{
         session::{News, SeedFrom, Session},
     },
     proc::{ProcSource, program},
-    source::{InetTable, Line, OwnerAccess, Owners, SocketSource, Want},
+    source::{
+        Ends, Fact, Holders, InetTable, Line, OwnerAccess, Owners, SocketSource, Standing, Trust,
+        Want,
+    },
     view::row::{InetRow, UnixRow},
 };
 
@@ -43,6 +46,7 @@ pub struct LiveSource {
     lists: bool,
     tick_ns: u64,
     remark: Option<String>,
+    purpose: Purpose,
     /// Healings that a remark has told of.
     told_healings: u64,
 }
@@ -64,6 +68,7 @@ impl LiveSource {
             holders: Vec::new(),
             tick_ns: clock::tick_ns(),
             remark: None,
+            purpose,
             told_healings: 0,
         })
     }
@@ -226,6 +231,58 @@ impl SocketSource for LiveSource {
             // A failure here shows again at the next round, which can report it.
             let _ = self.session.drain(&mut news);
             news.changes.clear();
+        }
+    }
+
+    fn holders(&mut self) -> Holders {
+        let mut by_inode: FxHashMap<u64, Vec<u32>> = FxHashMap::default();
+        for (inode, pid) in &self.holders {
+            by_inode.entry(*inode).or_default().push(*pid);
+        }
+        Holders {
+            by_inode,
+            access: OwnerAccess::Full,
+        }
+    }
+
+    fn facts(&mut self) -> FxHashMap<Ends, Option<Fact>> {
+        let mut facts = FxHashMap::default();
+        if self.purpose == Purpose::Snapshot {
+            return facts;
+        }
+        let now = clock::ktime();
+        let netns = self.session.netns;
+        let listed = self.session.table.listed();
+        for conn in listed.filter(|conn| conn.netns == netns) {
+            let fact = Fact {
+                state: conn.state.number(),
+                in_state_ns: conn.since.map(|since| now.since(since)),
+                direction: conn.direction,
+                last_owner: conn.owner,
+            };
+            let ends = facts.entry(Ends::of_conn(conn));
+            ends.and_modify(|fact| *fact = None).or_insert(Some(fact));
+        }
+        facts
+    }
+
+    fn standing(&mut self) -> Standing {
+        if self.purpose == Purpose::Snapshot {
+            return Standing {
+                source: "kernel",
+                trust: None,
+            };
+        }
+        let health = self.session.health();
+        Standing {
+            source: "events",
+            trust: Some(Trust {
+                exact_since_ns: health.exact_since.wall_ns,
+                in_doubt: health.in_doubt.is_some(),
+                lost: health.lost.of_sockets(),
+                healings: health.healings,
+                mismatches: health.mismatches,
+            }),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     Stdout, choose,
     iface::{self, IfaceRequest},
+    json,
     masq::{self, MasqRequest},
     route::{self, RouteRequest},
     sockets,
@@ -51,6 +52,15 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: boo
 fn report(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let proc = PathBuf::from("/proc");
     let mut names = SystemNames::default();
+    if let Some(form) = options.json {
+        if let Some(refusal) = json::refusal(options) {
+            let _ = writeln!(err, "netstat-bpf: {refusal}");
+            return 1;
+        }
+        // The agent's messages carry netstat's rows, not who else holds a socket.
+        let source = &mut *choose::source(options, false);
+        return json::run(source, options, form, out, err);
+    }
     match options.mode {
         Mode::Sockets => sockets::run(
             &mut *choose::source(options, agent),

@@ -129,7 +129,7 @@ fn read_link<'a>(path: &[u8], buffer: &'a mut [u8; LINK]) -> Option<&'a [u8]> {
 }
 
 /// `socket:[N]` or `[0000]:N`. A one-digit number in the first form is too short for netstat.
-fn socket_inode(link: &[u8]) -> Option<u64> {
+pub(super) fn socket_inode(link: &[u8]) -> Option<u64> {
     const SHORTEST: usize = "socket:[12]".len();
     let digits = match link.strip_prefix(b"socket:[") {
         Some(rest) if link.len() >= SHORTEST => rest.strip_suffix(b"]")?,

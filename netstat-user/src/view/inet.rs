@@ -14,6 +14,20 @@ use super::{
     state, timer,
 };
 
+/// Whether `-a` and `-l` let a row be seen. TCP asks for the remote port, the others for the remote
+/// address.
+#[must_use]
+pub fn shown(options: &Options, table: InetTable, row: &InetRow) -> bool {
+    if options.all {
+        return true;
+    }
+    let has_peer = match table {
+        InetTable::Tcp | InetTable::Tcp6 => row.remote_port != 0,
+        _ => !row.remote.is_unspecified(),
+    };
+    has_peer != options.listening
+}
+
 /// Socket inode to the SELinux context of its owner.
 pub type Contexts = HashMap<u64, Box<[u8]>>;
 
@@ -47,7 +61,7 @@ impl<'a> Screen<'a> {
 
     /// Appends a row, unless `-a` and `-l` leave it out.
     pub fn inet(&mut self, out: &mut Vec<u8>, table: InetTable, row: &InetRow) {
-        if !self.shown(table, row) {
+        if !shown(self.options, table, row) {
             return;
         }
         let (label, service) = match table {
@@ -91,18 +105,6 @@ impl<'a> Screen<'a> {
             }
         }
         out.push(b'\n');
-    }
-
-    /// TCP asks for the remote port, the others for the remote address.
-    fn shown(&self, table: InetTable, row: &InetRow) -> bool {
-        if self.options.all {
-            return true;
-        }
-        let has_peer = match table {
-            InetTable::Tcp | InetTable::Tcp6 => row.remote_port != 0,
-            _ => !row.remote.is_unspecified(),
-        };
-        has_peer != self.options.listening
     }
 
     fn pair(&mut self, out: &mut Vec<u8>, host: IpAddr, port: i32, service: Service) {

@@ -217,7 +217,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
             in_old_ns: in_from_ns,
             owner: conn.owner.map(|owner| JsonOwner {
                 pid: owner.pid,
-                program: String::from_utf8_lossy(line.program),
+                program: super::json::text(line.program),
                 provenance: owner.provenance.name(),
             }),
             direction: conn.direction.map(|direction| direction.name()),
@@ -278,8 +278,7 @@ pub fn json_dropped(out: &mut Vec<u8>, wall_ns: u64, lines: u64) {
 }
 
 fn write_json(out: &mut Vec<u8>, line: &impl Serialize) {
-    // Strings and numbers always serialise, and a Vec takes every byte.
-    let _ = serde_json::to_writer(&mut *out, line);
+    super::json::write(out, line);
     out.push(b'\n');
 }
 
@@ -292,7 +291,7 @@ fn json_end(end: &Endpoint) -> JsonEnd {
     }
 }
 
-fn utc(wall_ns: u64) -> String {
+pub(super) fn utc(wall_ns: u64) -> String {
     let mut text = Vec::new();
     date(&mut text, wall_ns, UtcOffset::UTC);
     text.push(b'Z');

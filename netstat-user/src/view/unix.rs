@@ -1,5 +1,7 @@
 //! Rows of Unix sockets.
 
+use crate::cmdline::Options;
+
 use super::{Screen, cell, names::sanitized, row::UnixRow};
 
 /// `__SO_ACCEPTCON`: the socket listens.
@@ -12,10 +14,10 @@ const NOSPACE: u64 = 0x40000;
 impl Screen<'_> {
     /// Appends a row, unless `-a` and `-l` leave it out.
     pub fn unix(&mut self, out: &mut Vec<u8>, row: &UnixRow) {
-        let listening = row.state == 1 && row.flags & ACCEPTCON != 0;
-        if !self.options.all && listening != self.options.listening {
+        if !shown(self.options, row) {
             return;
         }
+        let listening = listens(row);
         cell::left(out, if row.protocol == 0 { b"unix" } else { b"??" }, 5);
         out.push(b' ');
         cell::left_signed(out, row.refcount, 6);
@@ -45,7 +47,17 @@ impl Screen<'_> {
     }
 }
 
-fn kind(kind: i64) -> &'static str {
+/// Whether `-a` and `-l` let a row be seen.
+#[must_use]
+pub fn shown(options: &Options, row: &UnixRow) -> bool {
+    options.all || listens(row) == options.listening
+}
+
+pub(super) fn listens(row: &UnixRow) -> bool {
+    row.state == 1 && row.flags & ACCEPTCON != 0
+}
+
+pub(super) fn kind(kind: i64) -> &'static str {
     match kind {
         1 => "STREAM",
         2 => "DGRAM",
@@ -56,7 +68,7 @@ fn kind(kind: i64) -> &'static str {
     }
 }
 
-fn state(state: i64, listening: bool) -> &'static str {
+pub(super) fn state(state: i64, listening: bool) -> &'static str {
     match state {
         0 => "FREE",
         1 if listening => "LISTENING",
@@ -73,7 +85,6 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use crate::{
-        cmdline::Options,
         source::Owners,
         view::{Contexts, names::NoNames},
     };
