@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     toolchain.apply(&mut cargo);
     exec(&mut cargo).context("the workload does not compile")?;
     // sudo clears the environment: what the workload is to find stands on the command line.
-    let mut command = as_root("env".as_ref())?;
+    let mut command = as_root("env")?;
     command
         .arg(format!("NETSTAT_BPF={}", program.display()))
         .arg(program.with_file_name("soak"))
