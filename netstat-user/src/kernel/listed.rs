@@ -72,6 +72,11 @@ impl Lists {
         }
     }
 
+    /// As [`Lists::new`], with the whole reason in words.
+    pub(super) fn load(object: &mut Object) -> Result<Self, String> {
+        Self::new(object).map_err(|error| format!("{error:#}"))
+    }
+
     /// The UDP sockets of the caller's network namespace, in the order of /proc/net/udp.
     ///
     /// # Errors

@@ -68,11 +68,10 @@ impl Session {
 
     fn lists(&mut self) -> Result<(&mut Lists, &mut Object)> {
         let Self { object, lists, .. } = self;
-        let lists = match lists {
-            Some(lists) => lists,
-            none => none.insert(Lists::new(object)?),
-        };
-        Ok((lists, object))
+        match lists.get_or_insert_with(|| Lists::load(object)) {
+            Ok(lists) => Ok((lists, object)),
+            Err(reason) => bail!("{reason}"),
+        }
     }
 
     /// Reads the live rows of our namespace.

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, PerCpuArray},
@@ -93,12 +93,15 @@ const LIVE_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// What loading after [`Object::release_types`] says: a defect of ours.
+const RELEASED: &str = "the kernel's types were released already";
+
 /// A loaded object. Dropping it detaches everything.
 pub struct Object {
     /// The maps and programs.
     pub ebpf: Ebpf,
-    /// The kernel's types, for loading programs.
-    pub btf: Btf,
+    /// The kernel's types, for loading programs; `None` when all are loaded.
+    btf: Option<Btf>,
     /// How many UDP and Unix sockets one pass of an iterator writes.
     pub room: usize,
     /// Why this kernel's UDP and Unix sockets cannot be listed.
@@ -118,12 +121,20 @@ impl Object {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
+        // 30 MB of objects and the better part of the start: on a CPU of its own where there is one.
+        let (layout, btf) = std::thread::scope(|scope| {
+            let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
+            (layout(&blob), types.join())
+        });
         let Layout {
             globals: mut values,
             knows_tables,
             listener_bucket,
             no_lists,
-        } = layout(&blob)?;
+        } = layout?;
+        let btf = btf
+            .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
+            .context("parse the kernel's BTF")?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;
@@ -131,8 +142,6 @@ impl Object {
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
-        let btf =
-            Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
         loader
@@ -154,7 +163,7 @@ impl Object {
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
-            btf,
+            btf: Some(btf),
             room,
             no_lists,
             knows_tables,
@@ -167,7 +176,7 @@ impl Object {
     /// # Errors
     /// The verifier's or the attachment's refusal.
     pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
         hook.load(tracepoint, btf)
             .with_context(|| format!("load {program}"))?;
@@ -181,10 +190,20 @@ impl Object {
     /// # Errors
     /// The kernel lacks the iterator, or the verifier refuses.
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
         iter.load(kind, btf)
             .with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
+    pub fn release_types(&mut self) {
+        self.btf = None;
+        #[cfg(target_env = "gnu")]
+        // SAFETY: no precondition.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// Makes a new pass over an iterator: each has its own.

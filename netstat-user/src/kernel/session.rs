@@ -67,8 +67,8 @@ pub struct Session {
     pub(super) walk: Option<Walk>,
     pub(super) tables_found: Vec<TablesRecord>,
     pub(super) purpose: Purpose,
-    /// Loaded when first asked for.
-    pub(super) lists: Option<Lists>,
+    /// Loaded when first asked for, or before the kernel's types are released; or why not.
+    pub(super) lists: Option<Result<Lists, String>>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -166,6 +166,11 @@ impl Session {
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
+        if purpose != Purpose::Snapshot {
+            let Session { object, lists, .. } = &mut session;
+            *lists = Some(Lists::load(object));
+            session.object.release_types();
+        }
         Ok(session)
     }
 
