@@ -97,8 +97,8 @@ const NO_LOG: u8 = 0;
 pub struct Object {
     /// The maps and programs.
     pub ebpf: Ebpf,
-    /// The kernel's types, for loading programs.
-    pub btf: Btf,
+    /// The kernel's types, until all programs are loaded.
+    btf: Option<Btf>,
     /// See [`Layout::knows_tables`].
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
@@ -145,7 +145,7 @@ impl Object {
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
-            btf,
+            btf: Some(btf),
             knows_tables,
             listener_bucket,
         })
@@ -156,7 +156,10 @@ impl Object {
     /// # Errors
     /// The verifier's or the attachment's refusal.
     pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self
+            .btf
+            .as_ref()
+            .context("the kernel's types are given up")?;
         let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
         hook.load(tracepoint, btf)
             .with_context(|| format!("load {program}"))?;
@@ -170,10 +173,24 @@ impl Object {
     /// # Errors
     /// The kernel lacks the iterator, or the verifier refuses.
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self
+            .btf
+            .as_ref()
+            .context("the kernel's types are given up")?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
         iter.load(kind, btf)
             .with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// Gives up the kernel's types, some 30 MB: no program can be loaded after it.
+    pub fn forget_types(&mut self) {
+        self.btf = None;
+        // It was many small pieces, which the C library would keep.
+        #[cfg(target_env = "gnu")]
+        // SAFETY: no precondition.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// Makes a new pass over an iterator: each has its own.

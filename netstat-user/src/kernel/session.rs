@@ -137,6 +137,9 @@ impl Session {
                 refused: Some(reason),
             });
         }
+        if purpose != Purpose::Snapshot {
+            object.forget_types();
+        }
         let mut session = Self {
             object,
             ring,
