@@ -64,6 +64,12 @@ pub trait Fields {
     /// # Safety
     /// `T` is the field's type, and the offset lies within `struct sock_common`.
     unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T;
+
+    /// Inode number of the network namespace.
+    ///
+    /// # Safety
+    /// As [`Fields::get`].
+    unsafe fn netns(&self) -> u32;
 }
 
 /// A socket whose type the verifier knows.
@@ -74,6 +80,15 @@ impl Fields for TypedSock {
     unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T {
         // SAFETY: the caller's.
         unsafe { Typed::load(at(self.0, offset)) }
+    }
+
+    #[inline(always)]
+    unsafe fn netns(&self) -> u32 {
+        // SAFETY: the verifier follows the types: `skc_net.net` points to a `struct net`.
+        unsafe {
+            let net = self.get::<u64>(SKC_NET.load()) as *const u8;
+            Typed::load(at(net, NET_INUM.load()))
+        }
     }
 }
 
@@ -109,6 +124,15 @@ impl Fields for CopiedSock {
                 .read()
         }
     }
+
+    #[inline(always)]
+    unsafe fn netns(&self) -> u32 {
+        // SAFETY: probe reads check the address.
+        unsafe {
+            let net = self.get::<u64>(SKC_NET.load()) as *const u8;
+            Probe::load(at(net, NET_INUM.load()))
+        }
+    }
 }
 
 /// `base + offset`.
@@ -137,14 +161,13 @@ pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEven
                 mapped(fields.get(SKC_DADDR.load())),
             )
         };
-        let net = fields.get::<u64>(SKC_NET.load()) as *const u8;
         SockEvent {
             kind,
             flags: 0,
             ktime_ns: bpf_ktime_get_ns(),
             skaddr: sk as u64,
             listener: 0,
-            netns: Probe::load(at(net, NET_INUM.load())),
+            netns: fields.netns(),
             tgid: 0,
             saddr,
             daddr,

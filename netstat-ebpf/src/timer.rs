@@ -10,14 +10,14 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use netstat_common::{
     event::{
-        FLAG_EXPIRED, FLAG_HASHED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START,
+        FLAG_EXPIRED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START, SockEvent,
     },
     lost::Counter,
 };
 
 use crate::{
     globals::*,
-    maps::{count, emit},
+    maps::{EVENTS, count, submit_event},
     read::{CopiedSock, Fields as _, Load as _, Probe, Typed, at, common},
 };
 
@@ -98,18 +98,17 @@ fn within_budget() -> bool {
 #[inline(always)]
 fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u64) {
     let sk = (timer as u64 - timer_at) as *const u8;
-    // SAFETY: probe reads check the address themselves.
+    let Some(mut slot) = EVENTS.reserve::<SockEvent>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
+    // SAFETY: probe reads check the address themselves; the verifier knows the timer's type.
     let event = unsafe {
         let fields = CopiedSock::read(sk);
-        let mut event = common(kind, sk, &fields);
-        let node = at(sk, SKC_NODE.load());
-        let pprev: u64 = fields.get(SKC_PPREV.load());
-        if pprev != 0 && Probe::load::<u64>(pprev as *const u8) == node as u64 {
-            event.flags |= FLAG_HASHED;
-        }
-        let expires: u64 = Probe::load(at(timer, TIMER_EXPIRES.load()));
+        let event = slot.write(common(kind, sk, &fields));
+        let expires: u64 = Typed::load(at(timer, TIMER_EXPIRES.load()));
         if (expires as i64).wrapping_sub(bpf_jiffies64() as i64) <= 0 {
-            event.flags |= FLAG_EXPIRED;
+            event.flags = FLAG_EXPIRED;
         }
         if kind == KIND_TW_START || kind == KIND_TW_CANCEL {
             event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
@@ -122,7 +121,5 @@ fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u
         ctx,
         "minisock kind {} flags {} port {}", kind, event.flags, event.sport
     );
-    if emit(&event, Counter::RingFull) {
-        count(Counter::Emitted);
-    }
+    submit_event(slot);
 }

@@ -9,9 +9,11 @@ use netstat_common::{
     },
     row::{ROW_REQUEST, ROW_TIMEWAIT, SockRow},
 };
+use rustc_hash::FxHashMap;
 
 use super::{
     end::History,
+    entries::Entries,
     types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
 };
 
@@ -36,8 +38,6 @@ pub(super) struct Entry {
     pub(super) bare: bool,
     /// For the end of the connection.
     pub(super) history: History,
-    /// Place in `order`.
-    pub(super) slot: usize,
 }
 
 impl Entry {
@@ -49,7 +49,6 @@ impl Entry {
             unannounced: false,
             bare: false,
             history: History::default(),
-            slot: 0,
         }
     }
 }
@@ -59,18 +58,15 @@ pub(super) type Tuple = (u32, Endpoint, Endpoint);
 /// Every TCP socket that we know of, in all network namespaces.
 #[derive(Default)]
 pub struct ConnTable {
-    pub(super) entries: HashMap<SockId, Entry>,
+    pub(super) entries: Entries,
     /// Who carries a pair of endpoints now.
     pub(super) tuples: HashMap<Tuple, SockId>,
     /// Listeners by namespace and port.
     pub(super) listeners: BTreeMap<(u32, u16), BTreeSet<SockId>>,
-    /// Slots in the order of rows: stable while a socket lives, holes filled by the next one.
-    pub(super) order: Vec<Option<SockId>>,
-    pub(super) holes: Vec<usize>,
     /// Minisocks in limbo, by the time of their cancellation.
     pub(super) limbo: BTreeSet<(Ktime, SockId)>,
     /// How many sockets each process owns as far as known.
-    pub(super) owned: HashMap<u32, u32>,
+    pub(super) owned: FxHashMap<u32, u32>,
     /// Sockets whose owner should be looked up again.
     pub(super) doubts: BTreeSet<SockId>,
     /// Timewait minisocks in FIN_WAIT2.
@@ -95,16 +91,15 @@ impl ConnTable {
 
     /// All sockets that netstat could list, in the stable order of the table.
     pub fn listed(&self) -> impl Iterator<Item = &Conn> {
-        self.order.iter().flatten().filter_map(|id| {
-            let entry = self.entries.get(id)?;
-            (entry.conn.state != TcpState::Close).then_some(&entry.conn)
-        })
+        let listed = self.entries.values();
+        let listed = listed.filter(|entry| entry.conn.state != TcpState::Close);
+        listed.map(|entry| &entry.conn)
     }
 
     /// All kernel objects that the table holds, closed and superseded ones too.
     pub fn held(&self) -> Vec<u64> {
-        let held = self.order.iter().flatten();
-        held.filter_map(|id| id.kernel()).collect()
+        let held = self.entries.values();
+        held.filter_map(|entry| entry.conn.id.kernel()).collect()
     }
 
     /// Takes in an event. What changed is appended to `changes`.
@@ -210,27 +205,19 @@ impl ConnTable {
     }
 
     /// Puts in a socket that the table does not have.
-    pub(super) fn insert(&mut self, mut entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.conn.id;
         self.own(entry.conn.owner, 1);
-        // The last hole is the place of the entry that the caller has just replaced, if any.
-        entry.slot = self.holes.pop().unwrap_or_else(|| {
-            self.order.push(None);
-            self.order.len() - 1
-        });
-        self.order[entry.slot] = Some(id);
         if entry.conn.kind == Kind::TimeWait && entry.conn.state == TcpState::FinWait2 {
             self.half_closed.insert(id);
         }
-        self.entries.insert(id, entry);
+        self.entries.insert(entry);
         self.index(id);
     }
 
     pub(super) fn remove(&mut self, id: SockId) -> Option<Entry> {
         self.unindex(id);
         let entry = self.entries.remove(&id)?;
-        self.order[entry.slot] = None;
-        self.holes.push(entry.slot);
         if let Some(at) = entry.cancelled {
             self.limbo.remove(&(at, id));
         }

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, PerCpuArray},
@@ -93,11 +93,14 @@ const LIVE_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// What loading after [`Object::release_types`] says: a defect of ours.
+const RELEASED: &str = "the kernel's types were released already";
+
 /// A loaded object. Dropping it detaches everything.
 pub struct Object {
     /// The maps and programs.
     pub ebpf: Ebpf,
-    /// The kernel's types, until all programs are loaded.
+    /// The kernel's types, for loading programs; `None` when all are loaded.
     btf: Option<Btf>,
     /// See [`Layout::knows_tables`].
     pub knows_tables: bool,
@@ -114,11 +117,19 @@ impl Object {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
+        // 30 MB of objects and the better part of the start: on a CPU of its own where there is one.
+        let (layout, btf) = std::thread::scope(|scope| {
+            let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
+            (layout(&blob), types.join())
+        });
         let Layout {
             globals: mut values,
             knows_tables,
             listener_bucket,
-        } = layout(&blob)?;
+        } = layout?;
+        let btf = btf
+            .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
+            .context("parse the kernel's BTF")?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;
@@ -126,8 +137,6 @@ impl Object {
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
-        let btf =
-            Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
         loader
@@ -156,10 +165,7 @@ impl Object {
     /// # Errors
     /// The verifier's or the attachment's refusal.
     pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = self
-            .btf
-            .as_ref()
-            .context("the kernel's types are given up")?;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
         hook.load(tracepoint, btf)
             .with_context(|| format!("load {program}"))?;
@@ -173,19 +179,15 @@ impl Object {
     /// # Errors
     /// The kernel lacks the iterator, or the verifier refuses.
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
-        let btf = self
-            .btf
-            .as_ref()
-            .context("the kernel's types are given up")?;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
         iter.load(kind, btf)
             .with_context(|| format!("load {program} (iter/{kind})"))
     }
 
-    /// Gives up the kernel's types, some 30 MB: no program can be loaded after it.
-    pub fn forget_types(&mut self) {
+    /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
+    pub fn release_types(&mut self) {
         self.btf = None;
-        // It was many small pieces, which the C library would keep.
         #[cfg(target_env = "gnu")]
         // SAFETY: no precondition.
         unsafe {

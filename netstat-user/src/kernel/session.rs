@@ -137,9 +137,6 @@ impl Session {
                 refused: Some(reason),
             });
         }
-        if purpose != Purpose::Snapshot {
-            object.forget_types();
-        }
         let mut session = Self {
             object,
             ring,
@@ -165,6 +162,9 @@ impl Session {
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
+        if purpose != Purpose::Snapshot {
+            session.object.release_types();
+        }
         Ok(session)
     }
 

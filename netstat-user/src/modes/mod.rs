@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod check;
 mod choose;
+#[cfg(test)]
+mod hostile_tests;
 pub mod iface;
 mod json;
 pub mod live;
