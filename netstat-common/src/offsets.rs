@@ -70,6 +70,25 @@ macro_rules! for_each_offset {
     };
 }
 
+/// As [`for_each_optional_offset`], for lists of UDP and Unix sockets: a kernel may lack them, as where Unix
+/// sockets are a module, and these sockets are then read from /proc.
+#[macro_export]
+macro_rules! for_each_list_offset {
+    ($with:ident) => {
+        $with! {
+            SKC_HASH: "sock_common", "skc_hash";
+            SKC_REFCNT: "sock_common", "skc_refcnt";
+            SK_TYPE: "sock", "sk_type";
+            SK_RMEM_ALLOC: "sock", "sk_backlog.rmem_alloc";
+            SK_WMEM_ALLOC: "sock", "sk_wmem_alloc";
+            UDP_FORWARD_DEFICIT: "udp_sock", "forward_deficit";
+            UNIX_ADDR: "unix_sock", "addr";
+            UNIX_ADDRESS_LEN: "unix_address", "len";
+            UNIX_ADDRESS_NAME: "unix_address", "name";
+        }
+    };
+}
+
 /// As [`for_each_offset`], for fields that a kernel may lack: their global is then [`ABSENT`].
 #[macro_export]
 macro_rules! for_each_optional_offset {

@@ -9,6 +9,7 @@ mod fentry;
 mod globals;
 mod iter;
 mod kprobe;
+mod listed;
 mod maps;
 mod minisock;
 mod process;

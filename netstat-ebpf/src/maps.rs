@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use netstat_common::{
+    listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     row::{BATCH, SockRow},
     walk::WalkState,
@@ -28,6 +29,18 @@ pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MM
 /// The rows of that batch.
 #[map]
 pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
+
+/// See `netstat_common::names::PASS`.
+#[map]
+pub static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// User space makes room before the load, where it wants this list.
+#[map]
+pub static UDP_SOCKS: Array<UdpSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// As `UDP_SOCKS`.
+#[map]
+pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// What the walk is to do, and how far it is.
 #[map]
@@ -92,7 +105,9 @@ fn submit<T>(slot: RingBufEntry<T>, emitted: u64) {
             }
         }
     }
-    if emitted % LOOK_EACH == 0 && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load() {
+    if emitted.is_multiple_of(LOOK_EACH)
+        && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load()
+    {
         wake = u64::from(BPF_RB_FORCE_WAKEUP);
     }
     slot.submit(wake);

@@ -150,17 +150,7 @@ pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEven
     // SAFETY: the caller's.
     unsafe {
         let family: u16 = fields.get(SKC_FAMILY.load());
-        let (saddr, daddr) = if family == AF_INET6 {
-            (
-                addr6(fields, SKC_V6_RCV_SADDR.load()),
-                addr6(fields, SKC_V6_DADDR.load()),
-            )
-        } else {
-            (
-                mapped(fields.get(SKC_RCV_SADDR.load())),
-                mapped(fields.get(SKC_DADDR.load())),
-            )
-        };
+        let (saddr, daddr) = address(family, fields);
         SockEvent {
             kind,
             flags: 0,
@@ -177,6 +167,28 @@ pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEven
             oldstate: 0,
             newstate: 0,
             comm: [0; 16],
+        }
+    }
+}
+
+/// Local and remote address.
+///
+/// # Safety
+/// `fields` are those of a socket of this family.
+#[inline(always)]
+pub unsafe fn address(family: u16, fields: &impl Fields) -> ([u8; 16], [u8; 16]) {
+    // SAFETY: the caller's.
+    unsafe {
+        if family == AF_INET6 {
+            (
+                addr6(fields, SKC_V6_RCV_SADDR.load()),
+                addr6(fields, SKC_V6_DADDR.load()),
+            )
+        } else {
+            (
+                mapped(fields.get(SKC_RCV_SADDR.load())),
+                mapped(fields.get(SKC_DADDR.load())),
+            )
         }
     }
 }

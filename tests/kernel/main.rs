@@ -4,6 +4,7 @@ mod agent;
 mod agent_load;
 mod builders;
 mod json;
+mod kinds;
 mod log;
 mod log_ends;
 mod log_output;

@@ -108,6 +108,10 @@ pub struct Object {
     btf: Option<Btf>,
     /// What the timer programs were told.
     pub handlers: Handlers,
+    /// How many UDP and Unix sockets one pass of an iterator writes.
+    pub room: usize,
+    /// Why this kernel's UDP and Unix sockets cannot be listed.
+    pub no_lists: Option<String>,
     /// See [`Layout::knows_tables`].
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
@@ -132,6 +136,7 @@ impl Object {
             globals: mut values,
             knows_tables,
             listener_bucket,
+            no_lists,
         } = layout?;
         let btf = btf
             .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
@@ -148,6 +153,10 @@ impl Object {
         loader
             .btf(Some(&btf))
             .map_max_entries(names::EVENTS, sizes.ring);
+        let room = room();
+        for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
+            loader.map_max_entries(list, room as u32);
+        }
         for (name, value) in &values {
             loader.override_global(name, value, true);
         }
@@ -162,6 +171,8 @@ impl Object {
             ebpf,
             btf: Some(btf),
             handlers,
+            room,
+            no_lists,
             knows_tables,
             listener_bucket,
         })
@@ -344,6 +355,21 @@ impl Object {
         map.set(0, value, 0)
             .with_context(|| format!("write {name}"))
     }
+}
+
+/// Room for the UDP and Unix sockets that there are now, and as many more: what does not fit costs
+/// further passes.
+fn room() -> usize {
+    const LEAST: usize = 1 << 12;
+    const MOST: usize = 1 << 18;
+    let text = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    let counts = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let kind = words.next()?;
+        let count: usize = words.nth(1)?.parse().ok()?;
+        matches!(kind, "UDP" | "UDPv6" | "UNIX" | "UNIX-STREAM").then_some(count)
+    });
+    (2 * counts.sum::<usize>()).clamp(LEAST, MOST)
 }
 
 /// What a program has cost since it was loaded.

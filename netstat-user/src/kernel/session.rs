@@ -30,6 +30,7 @@ use super::{
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
+    listed::Lists,
     object::{Cost, Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
@@ -66,6 +67,8 @@ pub struct Session {
     pub(super) walk: Option<Walk>,
     pub(super) tables_found: Vec<TablesRecord>,
     pub(super) purpose: Purpose,
+    /// Loaded when first asked for, or before the kernel's types are released; or why not.
+    pub(super) lists: Option<Result<Lists, String>>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -142,6 +145,7 @@ impl Session {
             object,
             ring,
             refresh,
+            lists: None,
             walk,
             tables_found: Vec::new(),
             purpose,
@@ -164,6 +168,8 @@ impl Session {
         session.checked_now();
         session.later = news;
         if purpose != Purpose::Snapshot {
+            let Session { object, lists, .. } = &mut session;
+            *lists = Some(Lists::load(object));
             session.object.release_types();
         }
         Ok(session)

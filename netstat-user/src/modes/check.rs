@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::kernel::{
     hooks::{self, Hook, Tried},
+    listed::Lists,
     object::{Handlers, Object, Purpose},
     offsets::VMLINUX,
     refresh::Refresh,
@@ -148,7 +149,30 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             verbose,
         )?;
     }
-    let tried = hooks::try_all(&mut object)?;
+    // Without it these sockets are read from /proc, and the table works.
+    let lists = Lists::new(&mut object).err();
+    hook(
+        out,
+        &Hook {
+            program: "iter_udp",
+            target: "",
+            rung: "iter/udp, iter/unix",
+            purpose: "UDP and Unix sockets",
+            refused: lists.map(|error| format!("{error:#}")),
+        },
+        verbose,
+    )?;
+    let hooked = rungs(out, &mut object, verbose)?;
+    Ok(match (hooked, readers) {
+        (true, true) => Works::All,
+        (true, false) => Works::Hooks,
+        (false, _) => Works::Nothing,
+    })
+}
+
+/// Prints what is attached, and each rung of the ladder. Gives whether every group of hooks works.
+fn rungs(out: &mut dyn Write, object: &mut Object, verbose: bool) -> Result<bool> {
+    let tried = hooks::try_all(object)?;
     for rung in &tried {
         for attached in rung.hooks.iter().filter(|_| rung.taken) {
             hook(out, attached, verbose)?;
@@ -177,11 +201,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             )?;
         }
     }
-    Ok(match (hooked, readers) {
-        (true, true) => Works::All,
-        (true, false) => Works::Hooks,
-        (false, _) => Works::Nothing,
-    })
+    Ok(hooked)
 }
 
 fn line(out: &mut dyn Write, what: &str, fine: bool, detail: &str) -> Result<()> {

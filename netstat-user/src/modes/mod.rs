@@ -8,6 +8,7 @@ mod hostile_tests;
 pub mod iface;
 mod json;
 pub mod live;
+mod live_rows;
 pub mod log;
 pub mod masq;
 mod netstat;
