@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A [`SockEvent`]: `inet_sock_set_state` of a TCP socket, before the state is stored.
 pub const KIND_STATE: u32 = 1;
-/// A [`SockEvent`]: `tcp_destroy_sock`; the address is free for another socket after it.
+/// A [`DestroyEvent`]: `tcp_destroy_sock`; the address is free for another socket after it.
 pub const KIND_DESTROY: u32 = 2;
 /// A [`SockEvent`]: a timewait minisock's timer was started: it is (still) there.
 pub const KIND_TW_START: u32 = 3;
@@ -35,8 +35,6 @@ pub const KIND_END: u32 = 48;
 pub const FLAG_PROCESS: u32 = 1;
 /// [`SockEvent::flags`]: the current task is a kernel thread.
 pub const FLAG_KTHREAD: u32 = 2;
-/// [`SockEvent::flags`]: a minisock that is still in the hash.
-pub const FLAG_HASHED: u32 = 4;
 /// [`SockEvent::flags`]: a minisock whose timer has run out (`expires <= jiffies`).
 pub const FLAG_EXPIRED: u32 = 8;
 
@@ -77,6 +75,22 @@ pub struct SockEvent {
 }
 
 const _: () = assert!(size_of::<SockEvent>() == 96);
+
+/// A full TCP socket is destroyed. What it was is known from its other events.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct DestroyEvent {
+    /// `KIND_DESTROY`.
+    pub kind: u32,
+    /// Zero.
+    pub pad: u32,
+    /// `bpf_ktime_get_ns`.
+    pub ktime_ns: u64,
+    /// As [`SockEvent::skaddr`].
+    pub skaddr: u64,
+}
+
+const _: () = assert!(size_of::<DestroyEvent>() == 24);
 
 /// Something happened to a process.
 #[repr(C)]

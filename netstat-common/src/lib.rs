@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod event;
+pub mod listed;
 pub mod lost;
 pub mod names;
 pub mod offsets;

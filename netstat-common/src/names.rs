@@ -12,3 +12,10 @@ pub const ROWS: &str = "ROWS";
 pub const WALK: &str = "WALK";
 /// One `u32`: 1 while user space sleeps and wants a wake-up; mapped by user space.
 pub const CONTROL: &str = "CONTROL";
+/// What a pass over the UDP or Unix sockets was told and how it ended, one
+/// [`crate::listed::Pass`]; mapped by user space.
+pub const PASS: &str = "PASS";
+/// UDP sockets of a pass, one [`crate::listed::UdpSock`] each; mapped by user space.
+pub const UDP_SOCKS: &str = "UDP_SOCKS";
+/// Unix sockets of a pass, one [`crate::listed::UnixSock`] each; mapped by user space.
+pub const UNIX_SOCKS: &str = "UNIX_SOCKS";

@@ -43,6 +43,7 @@ macro_rules! for_each_offset {
             TIMER_FUNCTION: "timer_list", "function";
             TIMER_PPREV: "timer_list", "entry.pprev";
             TW_TIMER: "inet_timewait_sock", "tw_timer";
+            TW_TB: "inet_timewait_sock", "tw_tb";
             TW_SUBSTATE: "inet_timewait_sock", "tw_substate";
             RSK_TIMER: "request_sock", "rsk_timer";
             TASK_TGID: "task_struct", "tgid";
@@ -65,6 +66,25 @@ macro_rules! for_each_offset {
             INODE_SB: "inode", "i_sb";
             INODE_INO: "inode", "i_ino";
             SB_MAGIC: "super_block", "s_magic";
+        }
+    };
+}
+
+/// As [`for_each_optional_offset`], for lists of UDP and Unix sockets: a kernel may lack them, as where Unix
+/// sockets are a module, and these sockets are then read from /proc.
+#[macro_export]
+macro_rules! for_each_list_offset {
+    ($with:ident) => {
+        $with! {
+            SKC_HASH: "sock_common", "skc_hash";
+            SKC_REFCNT: "sock_common", "skc_refcnt";
+            SK_TYPE: "sock", "sk_type";
+            SK_RMEM_ALLOC: "sock", "sk_backlog.rmem_alloc";
+            SK_WMEM_ALLOC: "sock", "sk_wmem_alloc";
+            UDP_FORWARD_DEFICIT: "udp_sock", "forward_deficit";
+            UNIX_ADDR: "unix_sock", "addr";
+            UNIX_ADDRESS_LEN: "unix_address", "len";
+            UNIX_ADDRESS_NAME: "unix_address", "name";
         }
     };
 }

@@ -19,10 +19,7 @@ pub fn emit_end(sk: *const u8) {
     let end = unsafe {
         EndEvent {
             kind: KIND_END,
-            error: match field::<u32>(sk, SK_ERR.load()) {
-                Some(error) => error,
-                None => 0,
-            },
+            error: field::<u32>(sk, SK_ERR.load()).unwrap_or_default(),
             skaddr: sk as u64,
             bytes_sent: wide(sk, TCP_BYTES_SENT.load()),
             bytes_retrans: wide(sk, TCP_BYTES_RETRANS.load()),

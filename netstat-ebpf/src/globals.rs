@@ -13,6 +13,7 @@ macro_rules! offsets {
 }
 
 netstat_common::for_each_offset!(offsets);
+netstat_common::for_each_list_offset!(offsets);
 netstat_common::for_each_walk_offset!(offsets);
 netstat_common::for_each_optional_offset!(offsets);
 

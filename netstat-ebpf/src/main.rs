@@ -5,9 +5,13 @@
 #![no_main]
 
 mod end;
+mod fentry;
 mod globals;
 mod iter;
+mod kprobe;
+mod listed;
 mod maps;
+mod minisock;
 mod process;
 mod read;
 mod refresh;

@@ -3,9 +3,10 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use netstat_common::{
+    listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     row::{BATCH, SockRow},
     walk::WalkState,
@@ -29,6 +30,18 @@ pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MM
 #[map]
 pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
 
+/// See `netstat_common::names::PASS`.
+#[map]
+pub static PASS: Array<Pass> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// User space makes room before the load, where it wants this list.
+#[map]
+pub static UDP_SOCKS: Array<UdpSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// As `UDP_SOCKS`.
+#[map]
+pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// What the walk is to do, and how far it is.
 #[map]
 pub static WALK: Array<WalkState> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -49,7 +62,7 @@ pub fn count(counter: Counter) {
 
 /// Hands a record to user space, or counts it as `full`.
 ///
-/// Wakes user space only if it sleeps, or each time another `WAKE_BYTES` have gathered.
+/// Wakes user space only if it sleeps, or once `WAKE_BYTES` have gathered.
 #[inline(always)]
 pub fn emit<T: 'static>(record: &T, full: Counter) -> bool {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
@@ -58,26 +71,44 @@ pub fn emit<T: 'static>(record: &T, full: Counter) -> bool {
     };
     // SAFETY: the slot has the size of `T` and is ours until it is submitted.
     unsafe { core::ptr::copy_nonoverlapping(record, slot.as_mut_ptr(), 1) };
-    slot.submit(wake_flags((size_of::<T>() as u64 + 15) & !7));
+    submit(slot, LOOK_EACH);
     true
 }
 
+/// Hands over the record of a socket's event that stands in its place in the ring, and counts it.
 #[inline(always)]
-fn wake_flags(record: u64) -> u64 {
+pub fn submit_event<T>(slot: RingBufEntry<T>) {
+    let mut emitted = LOOK_EACH;
+    if let Some(slot) = COUNTERS.get_ptr_mut(Counter::Emitted as u32) {
+        // SAFETY: as in `count`.
+        unsafe {
+            *slot += 1;
+            emitted = *slot;
+        }
+    }
+    submit(slot, emitted);
+}
+
+/// How many events of a CPU pass between two looks at how full the ring is: looking costs a miss in
+/// the cache of the reader's CPU.
+const LOOK_EACH: u64 = 64;
+
+#[inline(always)]
+fn submit<T>(slot: RingBufEntry<T>, emitted: u64) {
+    let mut wake = u64::from(BPF_RB_NO_WAKEUP);
     if let Some(sleeps) = CONTROL.get_ptr_mut(0) {
         // SAFETY: a plain word shared with user space; a stale read costs one poll interval.
         unsafe {
             if sleeps.read_volatile() != 0 {
                 sleeps.write_volatile(0);
-                return u64::from(BPF_RB_FORCE_WAKEUP);
+                wake = u64::from(BPF_RB_FORCE_WAKEUP);
             }
         }
     }
-    let waiting = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA));
-    let step = WAKE_BYTES.load();
-    if waiting >= step && waiting - step < record {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
+    if emitted.is_multiple_of(LOOK_EACH)
+        && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load()
+    {
+        wake = u64::from(BPF_RB_FORCE_WAKEUP);
     }
+    slot.submit(wake);
 }

@@ -64,6 +64,12 @@ pub trait Fields {
     /// # Safety
     /// `T` is the field's type, and the offset lies within `struct sock_common`.
     unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T;
+
+    /// Inode number of the network namespace.
+    ///
+    /// # Safety
+    /// As [`Fields::get`].
+    unsafe fn netns(&self) -> u32;
 }
 
 /// A socket whose type the verifier knows.
@@ -74,6 +80,15 @@ impl Fields for TypedSock {
     unsafe fn get<T: Copy + Default>(&self, offset: u64) -> T {
         // SAFETY: the caller's.
         unsafe { Typed::load(at(self.0, offset)) }
+    }
+
+    #[inline(always)]
+    unsafe fn netns(&self) -> u32 {
+        // SAFETY: the verifier follows the types: `skc_net.net` points to a `struct net`.
+        unsafe {
+            let net = self.get::<u64>(SKC_NET.load()) as *const u8;
+            Typed::load(at(net, NET_INUM.load()))
+        }
     }
 }
 
@@ -109,6 +124,15 @@ impl Fields for CopiedSock {
                 .read()
         }
     }
+
+    #[inline(always)]
+    unsafe fn netns(&self) -> u32 {
+        // SAFETY: probe reads check the address.
+        unsafe {
+            let net = self.get::<u64>(SKC_NET.load()) as *const u8;
+            Probe::load(at(net, NET_INUM.load()))
+        }
+    }
 }
 
 /// `base + offset`.
@@ -126,25 +150,14 @@ pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEven
     // SAFETY: the caller's.
     unsafe {
         let family: u16 = fields.get(SKC_FAMILY.load());
-        let (saddr, daddr) = if family == AF_INET6 {
-            (
-                addr6(fields, SKC_V6_RCV_SADDR.load()),
-                addr6(fields, SKC_V6_DADDR.load()),
-            )
-        } else {
-            (
-                mapped(fields.get(SKC_RCV_SADDR.load())),
-                mapped(fields.get(SKC_DADDR.load())),
-            )
-        };
-        let net = fields.get::<u64>(SKC_NET.load()) as *const u8;
+        let (saddr, daddr) = address(family, fields);
         SockEvent {
             kind,
             flags: 0,
             ktime_ns: bpf_ktime_get_ns(),
             skaddr: sk as u64,
             listener: 0,
-            netns: Probe::load(at(net, NET_INUM.load())),
+            netns: fields.netns(),
             tgid: 0,
             saddr,
             daddr,
@@ -154,6 +167,28 @@ pub unsafe fn common(kind: u32, sk: *const u8, fields: &impl Fields) -> SockEven
             oldstate: 0,
             newstate: 0,
             comm: [0; 16],
+        }
+    }
+}
+
+/// Local and remote address.
+///
+/// # Safety
+/// `fields` are those of a socket of this family.
+#[inline(always)]
+pub unsafe fn address(family: u16, fields: &impl Fields) -> ([u8; 16], [u8; 16]) {
+    // SAFETY: the caller's.
+    unsafe {
+        if family == AF_INET6 {
+            (
+                addr6(fields, SKC_V6_RCV_SADDR.load()),
+                addr6(fields, SKC_V6_DADDR.load()),
+            )
+        } else {
+            (
+                mapped(fields.get(SKC_RCV_SADDR.load())),
+                mapped(fields.get(SKC_DADDR.load())),
+            )
         }
     }
 }

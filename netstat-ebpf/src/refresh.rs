@@ -158,13 +158,7 @@ unsafe fn full(row: &mut SockRow, sk: *const u8, state: u8) {
     unsafe {
         row.state = state;
         let socket = Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8;
-        if !socket.is_null() {
-            row.inode = Probe::load(
-                socket
-                    .wrapping_sub(SOCKET_ALLOC_SOCKET.load() as usize)
-                    .wrapping_add(SOCKET_ALLOC_INO.load() as usize),
-            );
-        }
+        row.inode = inode(socket);
         if !socket.is_null() || UID_WITHOUT_FILE.load() != 0 {
             row.uid = Probe::load(at(sk, SK_UID.load()));
         }
@@ -184,6 +178,20 @@ unsafe fn full(row: &mut SockRow, sk: *const u8, state: u8) {
         timers(row, sk);
     }
     row.kind = ROW_FULL;
+}
+
+/// Inode number of a `struct socket`; 0 for none.
+///
+/// # Safety
+/// None beyond [`Probe`]'s: the helper checks the address.
+#[inline(always)]
+pub unsafe fn inode(socket: *const u8) -> u64 {
+    if socket.is_null() {
+        return 0;
+    }
+    let alloc = socket.wrapping_sub(SOCKET_ALLOC_SOCKET.load() as usize);
+    // SAFETY: the caller's.
+    unsafe { Probe::load(at(alloc, SOCKET_ALLOC_INO.load())) }
 }
 
 #[inline(always)]

@@ -1,21 +1,21 @@
 //! Full TCP sockets: each change of state, and the end of the object.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated},
     macros::{btf_tracepoint, map},
     maps::PerCpuArray,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use netstat_common::{
-    event::{FLAG_KTHREAD, FLAG_PROCESS, KIND_DESTROY, KIND_STATE},
+    event::{DestroyEvent, FLAG_KTHREAD, FLAG_PROCESS, KIND_DESTROY, KIND_STATE, SockEvent},
     lost::Counter,
 };
 
 use crate::{
     end::emit_end,
     globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
-    maps::{count, emit},
+    maps::{EVENTS, count, submit_event},
     read::{IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread},
 };
 
@@ -66,9 +66,13 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     let sk: *const u8 = ctx.arg(0);
     let old: u8 = ctx.arg::<u32>(1) as u8;
     let new: u8 = ctx.arg::<u32>(2) as u8;
+    // What needs no memory of the socket comes first.
+    if !wanted(old, new) || (!first && first_copy_saw(sk, old, new)) {
+        return;
+    }
     // SAFETY: argument 0 is a `struct sock *`; the verifier knows its type.
     let protocol: u16 = unsafe { Typed::load(at(sk, SK_PROTOCOL.load())) };
-    if protocol != IPPROTO_TCP || !wanted(old, new) || (!first && first_copy_saw(sk, old, new)) {
+    if protocol != IPPROTO_TCP {
         return;
     }
     if first {
@@ -76,25 +80,32 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     } else {
         count(Counter::SecondCopy);
     }
+    if new == CLOSE && old != LISTEN && EVERY_CHANGE.load() != 0 {
+        emit_end(sk);
+    }
+    let Some(mut slot) = EVENTS.reserve::<SockEvent>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
     // SAFETY: as above.
-    let mut event = unsafe { common(KIND_STATE, sk, &TypedSock(sk)) };
+    let event = slot.write(unsafe { common(KIND_STATE, sk, &TypedSock(sk)) });
     event.oldstate = old;
+    event.newstate = new;
     if event.sport == 0 {
         // At CLOSE the port is given back already, but the socket still tells which it was. The
         // verifier knows the argument as `struct sock`, which is only the head of `inet_sock`.
         // SAFETY: probe reads check the address.
         event.sport = u16::from_be(unsafe { Probe::load(at(sk, INET_SPORT.load())) });
     }
-    event.newstate = new;
-    if by_process(old, new) {
+    // Only the log tells owners from events.
+    if EVERY_CHANGE.load() != 0 && by_process(old, new) {
         event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         event.flags = FLAG_PROCESS;
         if current_is_kthread() {
             event.flags |= FLAG_KTHREAD;
         }
-        if let Ok(comm) = bpf_get_current_comm() {
-            event.comm = comm;
-        }
+        // SAFETY: the helper writes 16 bytes.
+        unsafe { generated::bpf_get_current_comm((&raw mut event.comm).cast(), 16) };
     }
     debug!(
         ctx,
@@ -104,12 +115,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
         event.sport,
         u8::from(first)
     );
-    if new == CLOSE && old != LISTEN && EVERY_CHANGE.load() != 0 {
-        emit_end(sk);
-    }
-    if emit(&event, Counter::RingFull) {
-        count(Counter::Emitted);
-    }
+    submit_event(slot);
 }
 
 /// Without `EVERY_CHANGE`, only what puts a socket into the table or takes it out.
@@ -166,10 +172,17 @@ fn first_copy_saw(sk: *const u8, old: u8, new: u8) -> bool {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);
-    // SAFETY: argument 0 is a `struct sock *`.
-    let event = unsafe { common(KIND_DESTROY, sk, &TypedSock(sk)) };
-    if emit(&event, Counter::RingFull) {
-        count(Counter::Emitted);
-    }
+    let Some(mut slot) = EVENTS.reserve::<DestroyEvent>(0) else {
+        count(Counter::RingFull);
+        return 0;
+    };
+    slot.write(DestroyEvent {
+        kind: KIND_DESTROY,
+        pad: 0,
+        // SAFETY: the helper has no precondition.
+        ktime_ns: unsafe { bpf_ktime_get_ns() },
+        skaddr: sk as u64,
+    });
+    submit_event(slot);
     0
 }

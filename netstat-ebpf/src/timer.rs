@@ -1,39 +1,14 @@
 //! Minisocks. A timewait or request socket lives as long as its timer is pending, and the timer
 //! tracepoints see every start and removal; the timer stands inside the object.
 
-use aya_ebpf::{
-    helpers::{bpf_jiffies64, bpf_ktime_get_ns},
-    macros::{btf_tracepoint, map},
-    maps::PerCpuArray,
-    programs::BtfTracePointContext,
-};
-use aya_log_ebpf::debug;
-use netstat_common::{
-    event::{
-        FLAG_EXPIRED, FLAG_HASHED, KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START,
-    },
-    lost::Counter,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use netstat_common::event::{KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START};
 
 use crate::{
     globals::*,
-    maps::{count, emit},
-    read::{CopiedSock, Fields as _, Load as _, Probe, Typed, at, common},
+    minisock::{Tell, minisock},
+    read::{Load as _, Typed, at},
 };
-
-/// Events of request sockets that a CPU has sent in a window of time.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Spent {
-    window: u64,
-    events: u64,
-}
-
-#[map]
-static SPENT: PerCpuArray<Spent> = PerCpuArray::with_max_entries(1, 0);
-
-/// A window of the budget lasts 2^27 ns.
-const WINDOW_SHIFT: u32 = 27;
 
 /// `timer:timer_start`, filtered by the two minisock timer functions.
 ///
@@ -66,63 +41,16 @@ fn on_timer(ctx: &BtfTracePointContext, tw_kind: u32, req_kind: u32) {
         return;
     }
     if function == TW_TIMER_HANDLER.load() {
-        minisock(ctx, timer, tw_kind, TW_TIMER.load());
-    } else if function == REQSK_TIMER_HANDLER.load() && within_budget() {
-        minisock(ctx, timer, req_kind, RSK_TIMER.load());
+        tell(ctx, timer, tw_kind, TW_TIMER.load());
+    } else if function == REQSK_TIMER_HANDLER.load() {
+        tell(ctx, timer, req_kind, RSK_TIMER.load());
     }
 }
 
-/// Whether an event of a request socket may be sent; counts it if not. Whoever sends SYNs decides
-/// how many there are, so they may not drown the events of connections.
 #[inline(always)]
-fn within_budget() -> bool {
-    let Some(spent) = SPENT.get_ptr_mut(0) else {
-        return true;
-    };
-    // SAFETY: this CPU's slot, and interrupts are off.
-    unsafe {
-        let window = bpf_ktime_get_ns() >> WINDOW_SHIFT;
-        if (*spent).window != window {
-            (*spent).window = window;
-            (*spent).events = 0;
-        }
-        (*spent).events += 1;
-        if (*spent).events <= HALF_OPEN_BUDGET.load() {
-            return true;
-        }
-    }
-    count(Counter::OverBudget);
-    false
-}
-
-#[inline(always)]
-fn minisock(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u64) {
+fn tell(ctx: &BtfTracePointContext, timer: *const u8, kind: u32, timer_at: u64) {
     let sk = (timer as u64 - timer_at) as *const u8;
-    // SAFETY: probe reads check the address themselves.
-    let event = unsafe {
-        let fields = CopiedSock::read(sk);
-        let mut event = common(kind, sk, &fields);
-        let node = at(sk, SKC_NODE.load());
-        let pprev: u64 = fields.get(SKC_PPREV.load());
-        if pprev != 0 && Probe::load::<u64>(pprev as *const u8) == node as u64 {
-            event.flags |= FLAG_HASHED;
-        }
-        let expires: u64 = Probe::load(at(timer, TIMER_EXPIRES.load()));
-        if (expires as i64).wrapping_sub(bpf_jiffies64() as i64) <= 0 {
-            event.flags |= FLAG_EXPIRED;
-        }
-        if kind == KIND_TW_START || kind == KIND_TW_CANCEL {
-            event.newstate = Probe::load(at(sk, TW_SUBSTATE.load()));
-        } else {
-            event.listener = fields.get(RSK_LISTENER.load());
-        }
-        event
-    };
-    debug!(
-        ctx,
-        "minisock kind {} flags {} port {}", kind, event.flags, event.sport
-    );
-    if emit(&event, Counter::RingFull) {
-        count(Counter::Emitted);
-    }
+    // SAFETY: the callers pass a `struct timer_list *`; the verifier knows its type.
+    let expires = unsafe { Typed::load(at(timer, TIMER_EXPIRES.load())) };
+    minisock(ctx, kind, sk, expires, Tell::Always);
 }

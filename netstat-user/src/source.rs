@@ -161,6 +161,12 @@ pub struct Want {
     pub tcp: bool,
     /// TCP over IPv6 will be asked for.
     pub tcp6: bool,
+    /// UDP over IPv4 will be asked for.
+    pub udp: bool,
+    /// UDP over IPv6 will be asked for.
+    pub udp6: bool,
+    /// Unix sockets will be asked for.
+    pub unix: bool,
 }
 
 /// A reader of the sockets of one network namespace.

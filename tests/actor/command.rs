@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{share, sockets};
+use crate::{kinds, share, sockets};
 
 /// What obeying a line came to.
 pub(crate) enum Reply {
@@ -86,6 +86,39 @@ impl Actor {
             "setgid" => done(nix::unistd::setgid(words.parse::<u32>("gid")?.into())?),
             "title" => done(share::retitle(words.0)?),
             "thread" => done(share::thread_keeps(words.parse("fd")?)?),
+            "udp" => values(kinds::udp(
+                words.parse("address")?,
+                words.word() == "reuseport",
+            )?),
+            "udp-call" => values(kinds::udp_call(words.parse("address")?)?),
+            "udp-send" => {
+                let (fd, address) = (words.parse("fd")?, words.parse("address")?);
+                values(kinds::udp_send(fd, address, words.parse("count")?)?)
+            }
+            "udp-part" => done(kinds::disconnect(words.parse("fd")?)?),
+            "raw" => {
+                let family = words.parse::<u8>("4 or 6")?;
+                values(kinds::raw(family == 6, words.parse("protocol")?)?)
+            }
+            "name-peer" => {
+                let (fd, address) = (words.parse("fd")?, words.parse("address")?);
+                done(kinds::connect(fd, address)?)
+            }
+            "unix" => values(kinds::unix(words.word())?),
+            "unix-bind" => {
+                let fd = words.parse("fd")?;
+                done(kinds::unix_bind(fd, words.0)?)
+            }
+            "unix-listen" => {
+                let (fd, backlog) = (words.parse("fd")?, words.parse("backlog")?);
+                done(kinds::unix_listen(fd, backlog)?)
+            }
+            "unix-call" => {
+                let fd = words.parse("fd")?;
+                done(kinds::unix_call(fd, words.0)?)
+            }
+            "unix-pair" => values(kinds::unix_pair(words.word())?),
+            "new-net" => done(kinds::new_net()?),
             "leave-leader" => Reply::Moved,
             "exit" => process::exit(0),
             other => bail!("unknown command {other:?}"),

@@ -5,6 +5,7 @@
 //! when the other side closes the connection, so that no actor survives its test.
 
 mod command;
+mod kinds;
 mod share;
 mod sockets;
 

@@ -37,7 +37,7 @@ fn open(family: AddressFamily) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-fn family(address: SocketAddr) -> AddressFamily {
+pub(crate) fn family(address: SocketAddr) -> AddressFamily {
     match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -53,7 +53,7 @@ fn name(fd: &OwnedFd) -> Result<SocketAddr> {
         .context("a socket without an internet address")
 }
 
-fn answer(fd: OwnedFd) -> Result<String> {
+pub(crate) fn answer(fd: OwnedFd) -> Result<String> {
     let name = name(&fd)?;
     Ok(format!("{} {name}", fd.into_raw_fd()))
 }

@@ -138,9 +138,8 @@ fn head(bench: &Bench) -> String {
         kernel.trim(),
         load.trim()
     );
-    let ours = bench.program.display().to_string();
     for (name, command, arguments) in [
-        ("netstat-bpf", ours.as_str(), "-V"),
+        ("netstat-bpf", "git", "rev-parse --short HEAD"),
         ("netstat", "netstat", "-V"),
         ("ss", "ss", "-V"),
         ("bpftrace", "bpftrace", "-V"),

@@ -8,6 +8,7 @@ use crate::{
     measure::{Bench, Load, cost, enter},
     plot::{self, Series},
     report::{Report, ms},
+    snapshot::NO_AGENT,
     stats::{line, median},
     tracer::{Running, Tracer},
 };
@@ -49,7 +50,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
                     "ss -ant" => Command::new("ss"),
                     _ => Command::new(&bench.program),
                 };
-                command.env("NETSTAT_BPF_AGENT", "off");
+                command.env("NETSTAT_BPF_AGENT", NO_AGENT);
                 command.arg(if series.name == "ss -ant" {
                     "-ant"
                 } else {
@@ -142,7 +143,7 @@ fn first_byte(bench: &Bench, netns: &std::fs::File) -> Result<f64> {
         let mut command = Command::new(&bench.program);
         command
             .arg("-cant")
-            .env("NETSTAT_BPF_AGENT", "off")
+            .env("NETSTAT_BPF_AGENT", NO_AGENT)
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null());
         enter(&mut command, netns);

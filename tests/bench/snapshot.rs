@@ -43,6 +43,8 @@ const CONTESTANTS: &[Contestant] = &[
     ("ss -ant", Some("ss"), &["-ant"], &[]),
 ];
 
+/// A path where no agent listens.
+pub(crate) const NO_AGENT: &str = "/nonexistent/agent";
 /// The copy of the bytes that netstat printed.
 const COPY: &str = "cat of the same bytes";
 const AGENT: &str = "netstat-bpf -anpt, from the agent";
@@ -84,7 +86,7 @@ fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) ->
         (false, 50_000..) => 7,
         (false, _) => 25,
     };
-    let agent = start_agent(bench, report);
+    let agent = start_agent(bench, report, &netns);
     let mut names: Vec<&str> = CONTESTANTS.iter().map(|(name, ..)| *name).collect();
     names.push(COPY);
     if agent.is_some() {
@@ -133,7 +135,7 @@ fn listing(bench: &Bench, (_, program, arguments, environment): &Contestant) -> 
     command.args(*arguments).envs(environment.iter().copied());
     if program.is_none() {
         // Without this a one-shot listing would ask the agent.
-        command.env("NETSTAT_BPF_AGENT", "off");
+        command.env("NETSTAT_BPF_AGENT", NO_AGENT);
     }
     command
 }
@@ -142,12 +144,13 @@ fn from_agent(bench: &Bench) -> Command {
     let mut command = Command::new(&bench.program);
     command
         .arg("-anpt")
+        .env("NETSTAT_BPF_SOURCE", "agent")
         .env("NETSTAT_BPF_AGENT", crate::tracer::agent_socket(bench));
     command
 }
 
-fn start_agent(bench: &Bench, report: &mut Report) -> Option<Running> {
-    match Running::start(bench, Tracer::Agent) {
+fn start_agent(bench: &Bench, report: &mut Report, netns: &File) -> Option<Running> {
+    match Running::start_in(bench, Tracer::Agent, Some(netns)) {
         Ok(running) => Some(running),
         Err(error) => {
             report.once(&format!("`netstat-bpf agent` was not measured: {error:#}"));
@@ -225,7 +228,7 @@ fn continuous(
     command
         .arg("-canpt")
         .env("LC_ALL", "C")
-        .env("NETSTAT_BPF_AGENT", "off")
+        .env("NETSTAT_BPF_AGENT", NO_AGENT)
         .stdin(Stdio::null())
         .stdout(File::create(&sink)?)
         .stderr(Stdio::null());

@@ -55,7 +55,8 @@ impl Tracer {
             Self::Nothing => return None,
             Self::Table => {
                 let mut ours = Command::new(&bench.program);
-                ours.arg("-cant");
+                ours.arg("-cant")
+                    .env("NETSTAT_BPF_AGENT", crate::snapshot::NO_AGENT);
                 ours
             }
             Self::Agent => {
@@ -121,6 +122,11 @@ pub(crate) struct Program {
 impl Running {
     /// Starts a tracer and waits until its programs are attached.
     pub(crate) fn start(bench: &Bench, tracer: Tracer) -> Result<Self> {
+        Self::start_in(bench, tracer, None)
+    }
+
+    /// As [`Running::start`], in a network namespace.
+    pub(crate) fn start_in(bench: &Bench, tracer: Tracer, netns: Option<&File>) -> Result<Self> {
         let (out, err) = (
             bench.scratch.join("traced"),
             bench.scratch.join("traced.err"),
@@ -133,6 +139,9 @@ impl Running {
         let Some(mut command) = tracer.command(bench) else {
             return Ok(running);
         };
+        if let Some(netns) = netns {
+            crate::measure::enter(&mut command, netns);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(File::create(&running.out)?)

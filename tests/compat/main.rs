@@ -2,6 +2,7 @@
 
 mod command_lines;
 mod counters;
+mod divergences;
 mod groups;
 mod interfaces;
 mod manual;
@@ -11,5 +12,6 @@ mod processes;
 mod radio;
 mod rounds;
 mod routes;
+mod scenarios;
 mod sockets;
 mod unix;

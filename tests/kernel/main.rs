@@ -1,8 +1,10 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
 mod agent;
+mod agent_load;
 mod builders;
 mod json;
+mod kinds;
 mod log;
 mod log_ends;
 mod log_output;

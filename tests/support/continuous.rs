@@ -1,7 +1,7 @@
 //! One running `netstat-bpf -c`, read round by round.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     process::{Child, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -24,6 +24,7 @@ pub struct Continuous {
     child: Child,
     args: Vec<String>,
     lines: Receiver<(Instant, String)>,
+    remarks: Receiver<String>,
     /// What was read and is not yet in a round that was handed out.
     pending: Vec<(Instant, String)>,
 }
@@ -55,8 +56,19 @@ impl Continuous {
                 }
             }
         });
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let (teller, remarks) = channel();
+        // Read at once: a full pipe would stop the program.
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if teller.send(line).is_err() {
+                    return;
+                }
+            }
+        });
         let mut live = Self {
             child,
+            remarks,
             args: args.iter().map(ToString::to_string).collect(),
             lines,
             pending: Vec::new(),
@@ -68,6 +80,11 @@ impl Continuous {
     /// The options beside `-c`.
     pub fn args(&self) -> &[String] {
         &self.args
+    }
+
+    /// What it has said on stderr since the last call.
+    pub fn remarks(&mut self) -> Vec<String> {
+        self.remarks.try_iter().collect()
     }
 
     /// Process number of what was started.
@@ -134,10 +151,7 @@ impl Continuous {
 
     fn ended(&mut self) -> ! {
         let status = self.child.wait();
-        let mut stderr = String::new();
-        if let Some(mut pipe) = self.child.stderr.take() {
-            let _ = pipe.read_to_string(&mut stderr);
-        }
+        let stderr = self.remarks.iter().collect::<Vec<_>>().join("\n");
         panic!(
             "netstat-bpf -c {} ended: {status:?}, stderr: {stderr}",
             self.args.join(" ")

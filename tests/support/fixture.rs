@@ -110,6 +110,8 @@ impl Random {
 #[derive(Debug)]
 pub struct Bench {
     directory: TempDir,
+    /// What stands over files of the system.
+    covers: TempDir,
     /// The test's numbers.
     pub random: Random,
     seed: u64,
@@ -157,13 +159,20 @@ impl Bench {
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
             .expect("private mounts");
         let (seed, random) = Random::seeded();
-        Self {
+        let bench = Self {
             directory,
+            covers: tempfile::tempdir().expect("a temporary directory"),
             random,
             seed,
             compared: 0,
             differences: Vec::new(),
+        };
+        // Nobody answers there, at once; without the file the C library asks there too.
+        const RESOLVER: &str = "/etc/resolv.conf";
+        if Path::new(RESOLVER).exists() {
+            bench.cover_file(RESOLVER, "nameserver 127.0.0.1\n");
         }
+        bench
     }
 
     /// Puts the fixture over /proc. What needs the real one, such as `ip`, comes before.
@@ -180,6 +189,22 @@ impl Bench {
             none,
         )
         .expect("the fixture over /proc");
+    }
+
+    /// Puts a text over a file of the system, for this test alone.
+    ///
+    /// # Panics
+    /// The file does not exist, or the mount fails.
+    pub fn cover_file(&self, path: &str, text: &str) {
+        // Not in the directory that stands for /proc, which tests empty.
+        let own = self
+            .covers
+            .path()
+            .join(path.trim_start_matches('/').replace('/', "-"));
+        fs::write(&own, text).unwrap_or_else(|error| panic!("write {}: {error}", own.display()));
+        let none = None::<&str>;
+        mount(Some(&own), path, none, MsFlags::MS_BIND, none)
+            .unwrap_or_else(|error| panic!("a text over {path}: {error}"));
     }
 
     /// Writes a file of the fixture.
@@ -236,11 +261,29 @@ impl Bench {
     pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
         let real = start(OsStr::new(REFERENCE), arguments, &change);
         let ours = start(ours_path().as_os_str(), arguments, &change);
+        self.judge(arguments, &real, &ours);
+    }
+
+    fn judge(&mut self, arguments: &[&str], real: &Output, ours: &Output) {
         self.compared += 1;
         if real.status != ours.status || real.stdout != ours.stdout || real.stderr != ours.stderr {
             self.differences
-                .push(self.difference(arguments, &real, &ours));
+                .push(Self::difference(arguments, real, ours));
         }
+    }
+
+    /// As [`Self::compare`], with both started by a script of bash: `$0` is the program, `$@` its
+    /// arguments.
+    pub fn compare_through(&mut self, script: &str, arguments: &[&str]) {
+        let [real, ours] = [OsStr::new(REFERENCE), ours_path().as_os_str()].map(|program| {
+            let mut command = Command::new("bash");
+            command.args(["-c", script]).arg(program).args(arguments);
+            command
+                .env("LC_ALL", "C")
+                .output()
+                .unwrap_or_else(|error| panic!("run bash: {error}"))
+        });
+        self.judge(arguments, &real, &ours);
     }
 
     /// As [`Self::compare`], for a listing that has no end: two rounds, which begin with `first`.
@@ -269,7 +312,14 @@ impl Bench {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn difference(&self, arguments: &[&str], real: &Output, ours: &Output) -> String {
+    /// What ours prints on standard output, and its status.
+    pub fn ours(&self, arguments: &[&str], change: impl Fn(&mut Command)) -> (String, Option<i32>) {
+        let output = start(ours_path().as_os_str(), arguments, change);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (text, output.status.code())
+    }
+
+    fn difference(arguments: &[&str], real: &Output, ours: &Output) -> String {
         let mut text = format!("--- netstat {}\n", arguments.join(" "));
         for (name, output) in [("reference", real), ("ours", ours)] {
             let _ = writeln!(text, "{name}: {}", output.status);

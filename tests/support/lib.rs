@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod continuous;
 pub mod fixture;
+mod kinds;
 pub mod log;
 pub mod netns;
 pub mod oracle;
@@ -14,6 +15,7 @@ pub mod peer;
 pub mod procs;
 pub mod report;
 pub mod row;
+pub mod soak;
 pub mod states;
 pub mod tun;
 pub mod wait;

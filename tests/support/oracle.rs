@@ -136,11 +136,19 @@ fn assert_same_as(net: &Net, uid: u32, args: &[&str], change: impl Fn(&mut Comma
 /// With a readable difference.
 #[track_caller]
 pub fn assert_live(net: &Net, lives: &mut [Continuous]) -> usize {
+    try_live(net, lives).unwrap_or_else(|difference| panic!("{difference}"))
+}
+
+/// As [`assert_live`]; the difference is told instead.
+///
+/// # Errors
+/// A readable difference.
+pub fn try_live(net: &Net, lives: &mut [Continuous]) -> Result<usize, String> {
     let reference = |live: &Continuous| {
         let args: Vec<_> = live.args().iter().map(String::as_str).collect();
         real(net, &args)
     };
-    settle("-c", || {
+    try_settle("-c", || {
         let before: Vec<_> = lives.iter().map(reference).collect();
         let now = Instant::now();
         let rounds: Vec<_> = lives.iter_mut().map(|live| live.round_since(now)).collect();
@@ -159,7 +167,11 @@ pub fn assert_live(net: &Net, lives: &mut [Continuous]) -> usize {
 
 /// Takes triples of REAL, OURS, REAL until each says whether it agrees; returns the rows compared.
 #[track_caller]
-fn settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
+fn settle(what: &str, take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
+    try_settle(what, take).unwrap_or_else(|difference| panic!("{difference}"))
+}
+
+fn try_settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> Result<usize, String> {
     for _ in 0..ATTEMPTS {
         let mut rows = 0;
         let mut settled = true;
@@ -168,15 +180,15 @@ fn settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
                 Judgement::Same { rows: more } => rows += more,
                 Judgement::Unsettled => settled = false,
                 Judgement::Different(difference) => {
-                    panic!("netstat-bpf {what} differs:\n{difference}")
+                    return Err(format!("netstat-bpf {what} differs:\n{difference}"));
                 }
             }
         }
         if settled {
-            return rows;
+            return Ok(rows);
         }
     }
-    panic!("netstat {what} never said the same twice");
+    Err(format!("netstat {what} never said the same twice"))
 }
 
 fn run(mut command: Command, args: &[&str]) -> Output {

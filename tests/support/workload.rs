@@ -4,13 +4,14 @@
 use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use crate::{
+    kinds::Kinds,
     netns::Net,
     procs::{Actor, Fd},
 };
 
 const MOST_ACTORS: usize = 6;
-const MOST_STREAMS: usize = 60;
-const MOST_LISTENERS: usize = 6;
+pub(crate) const MOST_STREAMS: usize = 60;
+pub(crate) const MOST_LISTENERS: usize = 6;
 const MOST_IN_FLIGHT: usize = 20;
 /// More than one segment, less than a send buffer.
 const MOST_BYTES: usize = 5000;
@@ -34,29 +35,30 @@ impl Dice {
         high as usize % limit
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         if from.is_empty() {
             return None;
         }
         Some(from[self.below(from.len())])
     }
 
-    fn pick_of(&mut self, from: &BTreeSet<Fd>) -> Option<Fd> {
+    pub(crate) fn pick_of(&mut self, from: &BTreeSet<Fd>) -> Option<Fd> {
         let all: Vec<_> = from.iter().copied().collect();
         self.pick(&all)
     }
 }
 
 /// One process and what it holds.
-struct Member {
-    actor: Actor,
-    listeners: BTreeSet<Fd>,
-    streams: BTreeSet<Fd>,
+pub(crate) struct Member {
+    pub(crate) actor: Actor,
+    pub(crate) listeners: BTreeSet<Fd>,
+    /// Connected sockets, and those of other kinds than TCP.
+    pub(crate) streams: BTreeSet<Fd>,
 }
 
 /// The processes, and where they can call.
 pub struct World {
-    members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
     /// Every address that was ever listened on; some refuse calls by now.
     addresses: Vec<SocketAddr>,
     /// A unix socket that every process has: sockets in flight are sent there,
@@ -64,7 +66,9 @@ pub struct World {
     /// and received here.
     mail_out: Fd,
     in_flight: usize,
-    steps: usize,
+    pub(crate) steps: usize,
+    /// UDP, raw and Unix sockets, if they are wanted.
+    kinds: Option<Kinds>,
     /// Steps that came to nothing, as in life: a refused call, a write after a reset.
     vain: usize,
 }
@@ -88,16 +92,41 @@ impl World {
             mail_out,
             in_flight: 0,
             steps: 0,
+            kinds: None,
             vain: 0,
         };
         world.fork(0);
         world
     }
 
+    /// As [`new`](Self::new), with sockets of all kinds, and processes that move to other network
+    /// namespaces.
+    pub fn of_all_kinds(net: &Net) -> Self {
+        Self {
+            kinds: Some(Kinds::new(net)),
+            ..Self::new(net)
+        }
+    }
+
+    /// How many steps were taken.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
     /// One random step.
     pub fn step(&mut self, dice: &mut Dice) {
         self.steps += 1;
         let who = dice.below(self.members.len());
+        if let Some(mut kinds) = self.kinds.take() {
+            let taken = dice.below(4) == 0;
+            if taken {
+                kinds.step(self, who, dice);
+            }
+            self.kinds = Some(kinds);
+            if taken {
+                return;
+            }
+        }
         match dice.below(1000) {
             0..40 => self.listen(who, dice),
             40..300 => self.call(who, dice),
@@ -118,14 +147,14 @@ impl World {
         }
     }
 
-    fn try_one(&mut self, who: usize, command: &str) -> Option<Vec<String>> {
+    pub(crate) fn try_one(&mut self, who: usize, command: &str) -> Option<Vec<String>> {
         let outcome = self.members[who].actor.try_tell(&command);
         self.vain += usize::from(outcome.is_err());
         outcome.ok()
     }
 
     /// As [`try_one`](Self::try_one), for a command that answers with a descriptor.
-    fn try_open(&mut self, who: usize, command: &str) -> Option<Fd> {
+    pub(crate) fn try_open(&mut self, who: usize, command: &str) -> Option<Fd> {
         let values = self.try_one(who, command)?;
         Some(
             values[0]
@@ -193,7 +222,7 @@ impl World {
         self.try_one(who, &format!("{verb} {fd}{count}"));
     }
 
-    fn end(&mut self, who: usize, dice: &mut Dice, verb: &str) {
+    pub(crate) fn end(&mut self, who: usize, dice: &mut Dice, verb: &str) {
         if let Some(fd) = dice.pick_of(&self.members[who].streams) {
             self.members[who].actor.tell(format_args!("{verb} {fd}"));
             self.members[who].streams.remove(&fd);

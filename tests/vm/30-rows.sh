@@ -1,3 +1,4 @@
+#: since 5.17
 # The same rows as the reference, at rest: from /proc, and from the kernel's own sockets.
 set -eu
 

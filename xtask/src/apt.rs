@@ -116,6 +116,9 @@ pub(crate) fn unpack(packages: &[&str], into: &Path) -> Result<()> {
     if find("apt-get").is_none() || find("dpkg-deb").is_none() {
         bail!("{names}: these come from Debian packages, and there is no apt-get or dpkg-deb here");
     }
+    if !packages.iter().all(|package| known(package)) {
+        update()?;
+    }
     let plan = output(
         Command::new("apt-get")
             .args([
@@ -132,14 +135,15 @@ pub(crate) fn unpack(packages: &[&str], into: &Path) -> Result<()> {
         "downloading {names} and what they need ({} packages)",
         wanted.len()
     ));
-    unpack_alone(&wanted, into)
+    unpack_alone(&wanted, into, None)
 }
 
-/// As [`unpack`], but without what the packages need.
+/// As [`unpack`], but without what the packages need; with this machine's configuration of apt or
+/// another.
 ///
 /// # Errors
 /// A package that cannot be had.
-pub(crate) fn unpack_alone(packages: &[&str], into: &Path) -> Result<()> {
+pub(crate) fn unpack_alone(packages: &[&str], into: &Path, config: Option<&Path>) -> Result<()> {
     // Renamed when complete, so that a download that was cut off is not taken for the whole.
     let part = into.with_extension("part");
     let download = part.join("download");
@@ -151,6 +155,9 @@ pub(crate) fn unpack_alone(packages: &[&str], into: &Path) -> Result<()> {
     get.args(["download", "--quiet"])
         .args(packages)
         .current_dir(&download);
+    if let Some(config) = config {
+        get.env("APT_CONFIG", config);
+    }
     // Without this, root's apt-get downloads as a user who may not write here, and warns.
     exec(get.arg("-oAPT::Sandbox::User=root"))
         .with_context(|| format!("apt-get cannot download {}", packages.join(" ")))?;

@@ -9,6 +9,7 @@ mod exec;
 mod linker;
 mod run;
 mod setup;
+mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -45,6 +46,8 @@ enum Task {
     Test(test::Options),
     /// Measure netstat-bpf beside its peers as root, and write docs/benchmarks.md
     Bench(bench::Options),
+    /// A long random life, compared with the real netstat from a running -c and a running log
+    Soak(soak::Options),
     /// Run the scripts of tests/vm on stock Debian kernels under QEMU
     Vm(vm::Options),
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Soak(options) => soak::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     done.unwrap_or_else(|error| {

@@ -16,6 +16,7 @@ use crate::{
     exec::{cargo, exec, find, is_root, output, say, search_path},
     setup,
     toolchain::BpfToolchain,
+    vm,
 };
 
 /// What to test.
@@ -66,6 +67,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     });
     if options.filter.is_none() {
         report.stage("tidy", || tidy(&toolchain));
+        report.stage("other kernels in QEMU (quick subset)", || {
+            vm::quick(&toolchain, &program).map(|()| Outcome::Passed)
+        });
     }
     eprintln!(
         "\n{}total: {} s",

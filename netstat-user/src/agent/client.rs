@@ -23,7 +23,7 @@ use super::{
     io,
     peer::{self, Own, Peer},
     shared::{Job, Jobs, Part, SnapshotJob, Tally},
-    table::{self, TableStatus},
+    table,
 };
 
 /// How long a client may take to ask.
@@ -191,7 +191,7 @@ impl Talk {
         let (answer, answers) = channel();
         submit(hall, Job::Status(answer))?;
         let late = clock::now() + TABLE_LATE;
-        let found: TableStatus = loop {
+        let mut found = loop {
             match answers.recv_timeout(SIGN_OF_LIFE) {
                 Ok(found) => break found,
                 Err(RecvTimeoutError::Timeout) if clock::now() < late => {
@@ -203,8 +203,10 @@ impl Talk {
                 }
             }
         };
-        let json = found.json(&hall.tally);
-        Ok(self.say(&Reply::Status(json.as_bytes()))?)
+        found.clients = hall.tally.read();
+        let json = serde_json::to_vec(&found)
+            .map_err(|error| Trouble::Refused(Refusal::Failed, error.to_string()))?;
+        Ok(self.say(&Reply::Status(&json))?)
     }
 }
 

@@ -13,9 +13,8 @@ use std::{
 use crate::proto::{
     reply::{End, Head, Holder, Row},
     request::Wanted,
+    status::{Clients, Status},
 };
-
-use super::table::TableStatus;
 
 /// Jobs that may wait for the table. Those who wait at the same time share one pass.
 const WAITING: usize = 256;
@@ -25,7 +24,7 @@ pub enum Job {
     /// Rows, in parts.
     Snapshot(SnapshotJob),
     /// How it is.
-    Status(Sender<TableStatus>),
+    Status(Sender<Status>),
 }
 
 /// A snapshot for one client, or for several that ask alike.
@@ -236,6 +235,24 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// The numbers.
+    #[must_use]
+    pub fn read(&self) -> Clients {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Clients {
+            connected: read(&self.connected),
+            connections: read(&self.connections),
+            snapshots: read(&self.snapshots),
+            refused_busy: read(&self.busy),
+            refused_rights: read(&self.rights),
+            refused_bad_request: read(&self.bad_requests),
+            failed: read(&self.failed),
+            given_up_slow: read(&self.slow),
+            gone: read(&self.gone),
+            accept_errors: read(&self.accept_errors),
+        }
+    }
+
     /// Counts one.
     pub fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -5,13 +5,12 @@ use std::{
     fs,
     io::ErrorKind,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
-    sync::{Arc, atomic::Ordering, mpsc::Sender},
+    sync::{Arc, mpsc::Sender},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use netstat_common::row::{ROW_GONE, SockRow};
-use serde::Serialize;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::{
@@ -21,13 +20,16 @@ use crate::{
         health::Doubt,
         session::{News, Session},
     },
-    proto::reply::{End, Head, Holder, Row, SEES_HOLDERS},
+    proto::{
+        reply::{End, Head, Holder, Row, SEES_HOLDERS},
+        status::{Clients, Hook, Losses, Process, Program, Status},
+    },
 };
 
 use super::{
     lifecycle::Signals,
     notify::Notify,
-    shared::{Block, Budget, Inbox, Job, Part, SnapshotJob, Tally},
+    shared::{Block, Budget, Inbox, Job, Part, SnapshotJob},
 };
 
 /// `AF_INET6`.
@@ -152,7 +154,7 @@ impl Table {
         let mut snapshots = Vec::new();
         for job in jobs {
             match job {
-                Job::Snapshot(job) if job.netns != Some(self.session.netns) => {
+                Job::Snapshot(job) if !self.knows(&job) => {
                     let reason = "older sockets of that network namespace are not known";
                     tell([&job], &Part::Failed(reason.to_owned()));
                 }
@@ -165,10 +167,20 @@ impl Table {
         }
     }
 
+    fn knows(&self, job: &SnapshotJob) -> bool {
+        // No namespace has the number 0: it stands for all others.
+        self.session.knows(job.netns.unwrap_or(0))
+    }
+
     /// One pass for all who wait.
     fn snapshots(&mut self, jobs: &[SnapshotJob]) {
         if !self.budget.is_open() {
             tell(jobs, &Part::Busy);
+            return;
+        }
+        if self.session.health().in_doubt == Some(Doubt::Everything) {
+            let reason = "events were lost, and the table is not healed yet";
+            tell(jobs, &Part::Failed(reason.to_owned()));
             return;
         }
         let at = clock::ktime();
@@ -278,15 +290,15 @@ impl Table {
         Ok(counts)
     }
 
-    fn status(&mut self, answer: &Sender<TableStatus>) {
-        let mut states: BTreeMap<&'static str, u64> = BTreeMap::new();
+    fn status(&mut self, answer: &Sender<Status>) {
+        let mut states: BTreeMap<String, u64> = BTreeMap::new();
         for conn in self.session.table.listed() {
-            *states.entry(conn.state.name()).or_default() += 1;
+            *states.entry(conn.state.name().to_owned()).or_default() += 1;
         }
         let health = self.session.health();
         let now = clock::ktime();
-        let status = TableStatus {
-            version: env!("CARGO_PKG_VERSION"),
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: crate::proto::VERSION,
             pid: std::process::id(),
             uptime_ns: now.since(self.started),
@@ -294,8 +306,8 @@ impl Table {
             exact_since_ns: health.exact_since.ktime.0,
             exact_since_wall_ns: health.exact_since.wall_ns,
             in_doubt: health.in_doubt.map(|doubt| match doubt {
-                Doubt::HalfOpen => "half-open connections",
-                Doubt::Everything => "everything",
+                Doubt::HalfOpen => "half-open connections".to_owned(),
+                Doubt::Everything => "everything".to_owned(),
             }),
             sockets: self.session.table.len() as u64,
             states,
@@ -315,16 +327,17 @@ impl Table {
             hooks: self.hooks(),
             programs: self.programs(),
             answers_bytes: self.budget.used() as u64,
-            process: Process::read(),
+            process: process(),
+            clients: Clients::default(),
         };
         // The client may be gone.
         let _ = answer.send(status);
     }
 
-    fn hooks(&self) -> Vec<HookStatus> {
+    fn hooks(&self) -> Vec<Hook> {
         let hooks = self.session.hooks.iter();
         hooks
-            .map(|hook| HookStatus {
+            .map(|hook| Hook {
                 program: hook.program.to_owned(),
                 target: hook.target.to_owned(),
                 rung: hook.rung.to_owned(),
@@ -333,11 +346,11 @@ impl Table {
             .collect()
     }
 
-    fn programs(&self) -> Vec<ProgramStatus> {
+    fn programs(&self) -> Vec<Program> {
         let programs = self.session.program_costs();
         programs
             .into_iter()
-            .map(|(program, cost)| ProgramStatus {
+            .map(|(program, cost)| Program {
                 program,
                 run_time_ns: cost.run_time_ns,
                 run_count: cost.run_count,
@@ -405,126 +418,20 @@ fn poll(files: [BorrowedFd<'_>; 3], at_most: Duration) -> Result<[bool; 3]> {
     Ok(polls.map(|poll| poll.revents != 0))
 }
 
-/// How the table is; `netstat-bpf status --json` prints it with the clients' numbers.
-#[derive(Debug, Serialize)]
-pub struct TableStatus {
-    version: &'static str,
-    protocol: u16,
-    pid: u32,
-    uptime_ns: u64,
-    now_ns: u64,
-    exact_since_ns: u64,
-    exact_since_wall_ns: u64,
-    in_doubt: Option<&'static str>,
-    sockets: u64,
-    states: BTreeMap<&'static str, u64>,
-    events: u64,
-    lost: Losses,
-    healings: u64,
-    audits: u64,
-    mismatches: u64,
-    over_budget: u64,
-    drain_errors: u64,
-    second_copy: u64,
-    hooks: Vec<HookStatus>,
-    programs: Vec<ProgramStatus>,
-    answers_bytes: u64,
-    process: Process,
-}
-
-#[derive(Debug, Serialize)]
-struct Losses {
-    ring_full: u64,
-    unreadable: u64,
-    undecoded: u64,
-    skipped: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct HookStatus {
-    program: String,
-    target: String,
-    rung: String,
-    refused: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct ProgramStatus {
-    program: String,
-    run_time_ns: u64,
-    run_count: u64,
-    recursion_misses: u64,
-}
-
 /// The agent's own cost.
-#[derive(Debug, Serialize)]
-struct Process {
-    cpu_ns: u64,
-    rss_bytes: u64,
-    descriptors: u64,
-    threads: u64,
-}
-
-impl Process {
-    fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            number.and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
-        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-        Self {
-            cpu_ns: clock::cpu_ns(),
-            rss_bytes: field("VmRSS:") * 1024,
-            // Without the one that lists them.
-            descriptors: (open as u64).saturating_sub(1),
-            threads: field("Threads:"),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Clients {
-    connected: u64,
-    connections: u64,
-    snapshots: u64,
-    refused_busy: u64,
-    refused_rights: u64,
-    refused_bad_request: u64,
-    failed: u64,
-    given_up_slow: u64,
-    gone: u64,
-    accept_errors: u64,
-}
-
-#[derive(Serialize)]
-struct Whole<'a> {
-    #[serde(flatten)]
-    table: &'a TableStatus,
-    clients: Clients,
-}
-
-impl TableStatus {
-    /// As one line of JSON, with what became of the clients.
-    #[must_use]
-    pub fn json(&self, tally: &Tally) -> String {
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let whole = Whole {
-            table: self,
-            clients: Clients {
-                connected: read(&tally.connected),
-                connections: read(&tally.connections),
-                snapshots: read(&tally.snapshots),
-                refused_busy: read(&tally.busy),
-                refused_rights: read(&tally.rights),
-                refused_bad_request: read(&tally.bad_requests),
-                failed: read(&tally.failed),
-                given_up_slow: read(&tally.slow),
-                gone: read(&tally.gone),
-                accept_errors: read(&tally.accept_errors),
-            },
-        };
-        serde_json::to_string(&whole).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+fn process() -> Process {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    Process {
+        cpu_ns: clock::cpu_ns(),
+        rss_bytes: field("VmRSS:") * 1024,
+        // Without the one that lists them.
+        descriptors: (open as u64).saturating_sub(1),
+        threads: field("Threads:"),
     }
 }

@@ -19,7 +19,7 @@ pub struct Agent {
 /// `netstat-bpf status`
 #[derive(Debug, clap::Args)]
 pub struct Status {
-    /// Print one JSON object (docs/protocol.md) instead of text
+    /// Print one JSON object (docs/protocol.md) at once, instead of text after a second of measuring
     #[arg(long)]
     pub json: bool,
     /// The agent's socket; else NETSTAT_BPF_AGENT, else the default

@@ -135,6 +135,7 @@ impl ConnTable {
         };
         if entry.unannounced && event.dport != 0 {
             entry.unannounced = false;
+            self.nameless.remove(&id);
             if let (false, Some(at)) = (told, entry.conn.since) {
                 // A child without a request (SYN cookie, fast open): its birth is told late.
                 changes.push(Change {
@@ -204,6 +205,7 @@ impl ConnTable {
                 entry.superseded = false;
                 entry.unannounced = false;
             }
+            self.nameless.remove(&id);
         } else {
             self.index(id);
         }

@@ -10,8 +10,11 @@
 mod end;
 #[cfg(test)]
 mod end_tests;
+mod entries;
 pub mod filter;
 mod full;
+#[cfg(test)]
+mod hostile_tests;
 mod minisock;
 #[cfg(test)]
 mod model;

@@ -46,12 +46,8 @@ impl ConnTable {
 
     /// Sockets that were seeded and not completed.
     pub fn bare(&self) -> Vec<u64> {
-        let bare = self
-            .order
-            .iter()
-            .flatten()
-            .filter(|id| self.entries.get(id).is_some_and(|entry| entry.bare));
-        bare.filter_map(|id| id.kernel()).collect()
+        let bare = self.entries.values().filter(|entry| entry.bare);
+        bare.filter_map(|entry| entry.conn.id.kernel()).collect()
     }
 
     /// Completes a seeded socket with what a refresh read of it.

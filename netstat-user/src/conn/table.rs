@@ -9,9 +9,11 @@ use netstat_common::{
     },
     row::{ROW_REQUEST, ROW_TIMEWAIT, SockRow},
 };
+use rustc_hash::FxHashMap;
 
 use super::{
     end::History,
+    entries::Entries,
     types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
 };
 
@@ -21,6 +23,10 @@ use super::{
 /// socket that repeats its SYN-ACK within tens of them; between the two events other CPUs' records
 /// may come. A killed minisock is told dead after this time.
 pub const LIMBO_NS: u64 = 5_000_000;
+
+/// How long the end of a request may wait for a child that does not know its peer yet. That takes
+/// microseconds, unless the processor is taken from a virtual machine meanwhile.
+const NAMELESS_NS: u64 = 1_000_000_000;
 
 /// A connection and what the fold must remember of it.
 #[derive(Clone, Debug)]
@@ -36,8 +42,6 @@ pub(super) struct Entry {
     pub(super) bare: bool,
     /// For the end of the connection.
     pub(super) history: History,
-    /// Place in `order`.
-    pub(super) slot: usize,
 }
 
 impl Entry {
@@ -49,7 +53,6 @@ impl Entry {
             unannounced: false,
             bare: false,
             history: History::default(),
-            slot: 0,
         }
     }
 }
@@ -59,22 +62,22 @@ pub(super) type Tuple = (u32, Endpoint, Endpoint);
 /// Every TCP socket that we know of, in all network namespaces.
 #[derive(Default)]
 pub struct ConnTable {
-    pub(super) entries: HashMap<SockId, Entry>,
+    pub(super) entries: Entries,
     /// Who carries a pair of endpoints now.
     pub(super) tuples: HashMap<Tuple, SockId>,
     /// Listeners by namespace and port.
     pub(super) listeners: BTreeMap<(u32, u16), BTreeSet<SockId>>,
-    /// Slots in the order of rows: stable while a socket lives, holes filled by the next one.
-    pub(super) order: Vec<Option<SockId>>,
-    pub(super) holes: Vec<usize>,
     /// Minisocks in limbo, by the time of their cancellation.
     pub(super) limbo: BTreeSet<(Ktime, SockId)>,
     /// How many sockets each process owns as far as known.
-    pub(super) owned: HashMap<u32, u32>,
+    pub(super) owned: FxHashMap<u32, u32>,
     /// Sockets whose owner should be looked up again.
     pub(super) doubts: BTreeSet<SockId>,
     /// Timewait minisocks in FIN_WAIT2.
     pub(super) half_closed: BTreeSet<SockId>,
+    /// Children that do not know their peer yet (before Linux 6.18). Each is it for microseconds,
+    /// so they are few.
+    pub(super) nameless: BTreeSet<SockId>,
 }
 
 impl ConnTable {
@@ -95,16 +98,15 @@ impl ConnTable {
 
     /// All sockets that netstat could list, in the stable order of the table.
     pub fn listed(&self) -> impl Iterator<Item = &Conn> {
-        self.order.iter().flatten().filter_map(|id| {
-            let entry = self.entries.get(id)?;
-            (entry.conn.state != TcpState::Close).then_some(&entry.conn)
-        })
+        let listed = self.entries.values();
+        let listed = listed.filter(|entry| entry.conn.state != TcpState::Close);
+        listed.map(|entry| &entry.conn)
     }
 
     /// All kernel objects that the table holds, closed and superseded ones too.
     pub fn held(&self) -> Vec<u64> {
-        let held = self.order.iter().flatten();
-        held.filter_map(|id| id.kernel()).collect()
+        let held = self.entries.values();
+        held.filter_map(|entry| entry.conn.id.kernel()).collect()
     }
 
     /// Takes in an event. What changed is appended to `changes`.
@@ -122,13 +124,29 @@ impl ConnTable {
 
     /// Ends the minisocks whose limbo is over at `now`.
     pub fn expire(&mut self, now: Ktime, changes: &mut Vec<Change>) {
+        let mut kept = Vec::new();
         while let Some(&(at, id)) = self.limbo.first() {
             if now.since(at) < LIMBO_NS {
-                return;
+                break;
             }
             self.limbo.remove(&(at, id));
-            self.end(id, at, changes);
+            if now.since(at) < NAMELESS_NS && self.may_have_child(id) {
+                kept.push((at, id));
+            } else {
+                self.end(id, at, changes);
+            }
         }
+        self.limbo.extend(kept);
+    }
+
+    /// Whether a child is there that may turn out to carry this request's connection on.
+    fn may_have_child(&self, id: SockId) -> bool {
+        let request = self.get(id).filter(|conn| conn.kind == Kind::Request);
+        request.is_some_and(|request| {
+            let mut children = self.nameless.iter().filter_map(|child| self.get(*child));
+            children
+                .any(|child| (child.netns, child.local.port) == (request.netns, request.local.port))
+        })
     }
 
     /// Whether [`ConnTable::expire`] has something to wait for.
@@ -210,32 +228,28 @@ impl ConnTable {
     }
 
     /// Puts in a socket that the table does not have.
-    pub(super) fn insert(&mut self, mut entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.conn.id;
         self.own(entry.conn.owner, 1);
-        // The last hole is the place of the entry that the caller has just replaced, if any.
-        entry.slot = self.holes.pop().unwrap_or_else(|| {
-            self.order.push(None);
-            self.order.len() - 1
-        });
-        self.order[entry.slot] = Some(id);
         if entry.conn.kind == Kind::TimeWait && entry.conn.state == TcpState::FinWait2 {
             self.half_closed.insert(id);
         }
-        self.entries.insert(id, entry);
+        if entry.unannounced {
+            self.nameless.insert(id);
+        }
+        self.entries.insert(entry);
         self.index(id);
     }
 
     pub(super) fn remove(&mut self, id: SockId) -> Option<Entry> {
         self.unindex(id);
         let entry = self.entries.remove(&id)?;
-        self.order[entry.slot] = None;
-        self.holes.push(entry.slot);
         if let Some(at) = entry.cancelled {
             self.limbo.remove(&(at, id));
         }
         self.doubts.remove(&id);
         self.half_closed.remove(&id);
+        self.nameless.remove(&id);
         self.own(entry.conn.owner, -1);
         Some(entry)
     }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use netstat_common::{
+    listed::{UdpSock, UnixSock},
     row::{ROW_GONE, SockRow},
     walk::ONLY_HALF_OPEN,
 };
@@ -14,7 +15,11 @@ use crate::{
     },
 };
 
-use super::session::{News, Session};
+use super::{
+    listed::Lists,
+    object::Object,
+    session::{News, Session},
+};
 
 impl Session {
     /// Whether live rows can be read: the kernel loops in programs (5.17), and /proc was not asked
@@ -43,12 +48,44 @@ impl Session {
         refresh.read(object, sockets, |index, row| sink(table, index, row))
     }
 
+    /// The UDP sockets of our namespace, now, in the order of /proc.
+    ///
+    /// # Errors
+    /// The kernel cannot list them, or bpf(2).
+    pub fn udp(&mut self) -> Result<Vec<UdpSock>> {
+        let (lists, object) = self.lists()?;
+        lists.udp(object)
+    }
+
+    /// The Unix sockets of our namespace, now, in the order of /proc.
+    ///
+    /// # Errors
+    /// As [`Session::udp`].
+    pub fn unix(&mut self) -> Result<Vec<UnixSock>> {
+        let (lists, object) = self.lists()?;
+        lists.unix(object)
+    }
+
+    fn lists(&mut self) -> Result<(&mut Lists, &mut Object)> {
+        let Self { object, lists, .. } = self;
+        match lists.get_or_insert_with(|| Lists::load(object)) {
+            Ok(lists) => Ok((lists, object)),
+            Err(reason) => bail!("{reason}"),
+        }
+    }
+
     /// Reads the live rows of our namespace.
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
     pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
         self.rows_of(Some(self.netns), sink)
+    }
+
+    /// Whether sockets of a network namespace that are older than the tracer are in the table.
+    #[must_use]
+    pub fn knows(&self, netns: u32) -> bool {
+        self.walk.is_some() || netns == self.netns
     }
 
     /// Reads the live rows of a network namespace, or of all; listeners first.

@@ -7,6 +7,7 @@ pub mod heal;
 pub mod health;
 pub mod hooks;
 pub mod learn;
+pub mod listed;
 mod look;
 pub mod map;
 pub mod object;

@@ -6,18 +6,22 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, PerCpuArray},
-    programs::{BtfTracePoint, Iter, Program, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, Program, RawTracePoint},
 };
+use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
 };
 
-use super::offsets::{Layout, VMLINUX, layout};
+use super::{
+    hooks::How,
+    offsets::{Layout, VMLINUX, layout},
+};
 
 /// What the object is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +97,21 @@ const LIVE_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// What loading after [`Object::release_types`] says: a defect of ours.
+const RELEASED: &str = "the kernel's types were released already";
+
 /// A loaded object. Dropping it detaches everything.
 pub struct Object {
     /// The maps and programs.
     pub ebpf: Ebpf,
-    /// The kernel's types, for loading programs.
-    pub btf: Btf,
+    /// The kernel's types, for loading programs; `None` when all are loaded.
+    btf: Option<Btf>,
+    /// What the timer programs were told.
+    pub handlers: Handlers,
+    /// How many UDP and Unix sockets one pass of an iterator writes.
+    pub room: usize,
+    /// Why this kernel's UDP and Unix sockets cannot be listed.
+    pub no_lists: Option<String>,
     /// See [`Layout::knows_tables`].
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
@@ -114,11 +127,20 @@ impl Object {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
+        // 30 MB of objects and the better part of the start: on a CPU of its own where there is one.
+        let (layout, btf) = std::thread::scope(|scope| {
+            let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
+            (layout(&blob), types.join())
+        });
         let Layout {
             globals: mut values,
             knows_tables,
             listener_bucket,
-        } = layout(&blob)?;
+            no_lists,
+        } = layout?;
+        let btf = btf
+            .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
+            .context("parse the kernel's BTF")?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;
@@ -126,13 +148,15 @@ impl Object {
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
-        let btf =
-            Btf::parse(&blob, aya::Endianness::default()).context("parse the kernel's BTF")?;
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
             .map_max_entries(names::EVENTS, sizes.ring);
+        let room = room();
+        for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
+            loader.map_max_entries(list, room as u32);
+        }
         for (name, value) in &values {
             loader.override_global(name, value, true);
         }
@@ -145,24 +169,66 @@ impl Object {
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
-            btf,
+            btf: Some(btf),
+            handlers,
+            room,
+            no_lists,
             knows_tables,
             listener_bucket,
         })
     }
 
-    /// Loads and attaches a `tp_btf` program.
+    /// Loads and attaches a program to a tracepoint or a function.
     ///
     /// # Errors
     /// The verifier's or the attachment's refusal.
-    pub fn attach_tracepoint(&mut self, program: &str, tracepoint: &str) -> Result<()> {
-        let btf = &self.btf;
-        let hook: &mut BtfTracePoint = program_of(&mut self.ebpf, program)?;
-        hook.load(tracepoint, btf)
-            .with_context(|| format!("load {program}"))?;
-        hook.attach()
-            .with_context(|| format!("attach {program} to {tracepoint}"))?;
-        Ok(())
+    pub fn attach(&mut self, program: &str, how: How, target: &str) -> Result<()> {
+        let Self { ebpf, btf, .. } = self;
+        let btf = btf.as_ref().context(RELEASED)?;
+        let (loaded, attached) = match how {
+            How::Tracepoint => {
+                let hook: &mut BtfTracePoint = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Fentry => {
+                let hook: &mut FEntry = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Fexit => {
+                let hook: &mut FExit = program_of(ebpf, program)?;
+                (hook.load(target, btf), hook.attach().map(drop))
+            }
+            How::Kprobe => {
+                let hook: &mut KProbe = program_of(ebpf, program)?;
+                (hook.load(), hook.attach(target, 0).map(drop))
+            }
+        };
+        // A program that was not loaded cannot be attached: the first failure is the reason.
+        loaded.with_context(|| format!("load {program}"))?;
+        let attached = attached.with_context(|| format!("attach {program} to {target}"));
+        if attached.is_err() {
+            self.detach(program);
+        }
+        attached
+    }
+
+    /// Detaches and unloads a program, if it was loaded.
+    pub fn detach(&mut self, program: &str) {
+        // The only failure is that it was not loaded.
+        let _ = match self.ebpf.program_mut(program) {
+            Some(Program::BtfTracePoint(hook)) => hook.unload(),
+            Some(Program::FEntry(hook)) => hook.unload(),
+            Some(Program::FExit(hook)) => hook.unload(),
+            Some(Program::KProbe(hook)) => hook.unload(),
+            _ => Ok(()),
+        };
+    }
+
+    /// Whether this kernel's BTF has a function.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        let btf = self.btf.as_ref();
+        btf.is_some_and(|btf| btf.id_by_type_name_kind(name, BtfKind::Func).is_ok())
     }
 
     /// Loads an iterator program.
@@ -170,10 +236,20 @@ impl Object {
     /// # Errors
     /// The kernel lacks the iterator, or the verifier refuses.
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
-        let btf = &self.btf;
+        let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
         iter.load(kind, btf)
             .with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
+    pub fn release_types(&mut self) {
+        self.btf = None;
+        #[cfg(target_env = "gnu")]
+        // SAFETY: no precondition.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// Makes a new pass over an iterator: each has its own.
@@ -279,6 +355,21 @@ impl Object {
         map.set(0, value, 0)
             .with_context(|| format!("write {name}"))
     }
+}
+
+/// Room for the UDP and Unix sockets that there are now, and as many more: what does not fit costs
+/// further passes.
+fn room() -> usize {
+    const LEAST: usize = 1 << 12;
+    const MOST: usize = 1 << 18;
+    let text = fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+    let counts = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let kind = words.next()?;
+        let count: usize = words.nth(1)?.parse().ok()?;
+        matches!(kind, "UDP" | "UDPv6" | "UNIX" | "UNIX-STREAM").then_some(count)
+    });
+    (2 * counts.sum::<usize>()).clamp(LEAST, MOST)
 }
 
 /// What a program has cost since it was loaded.

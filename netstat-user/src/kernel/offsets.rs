@@ -33,6 +33,15 @@ macro_rules! walk_table {
 
 netstat_common::for_each_walk_offset!(walk_table);
 
+macro_rules! list_table {
+    ($($name:ident: $of:literal, $path:literal;)*) => {
+        /// As `FIELDS`, for lists of UDP and Unix sockets.
+        const LIST_FIELDS: &[(&str, &str, &str)] = &[$((stringify!($name), $of, $path)),*];
+    };
+}
+
+netstat_common::for_each_list_offset!(list_table);
+
 /// The globals, and what only user space needs.
 pub struct Layout {
     /// Names and values of read-only globals of the BPF object.
@@ -41,6 +50,8 @@ pub struct Layout {
     pub knows_tables: bool,
     /// Bytes from one bucket of listeners to the next, and to the head of the chain in it.
     pub listener_bucket: (u32, u64),
+    /// Why UDP and Unix sockets cannot be listed.
+    pub no_lists: Option<String>,
 }
 
 netstat_common::for_each_optional_offset!(optional_table);
@@ -96,6 +107,13 @@ pub fn layout(blob: &[u8]) -> Result<Layout> {
         .iter()
         .map(|&(name, of, path)| Some((name, finder.field(of, path)?.bytes())))
         .collect();
+    let mut no_lists = None;
+    for &(name, of, path) in LIST_FIELDS {
+        match finder.field(of, path) {
+            Some(field) => globals.push((name, field.bytes())),
+            None => no_lists = Some(missing(of, path).to_string()),
+        }
+    }
     let listener_bucket = finder.listener_bucket();
     let knows_tables = walk.is_some() && listener_bucket.is_some();
     globals.extend(walk.unwrap_or_default());
@@ -103,6 +121,7 @@ pub fn layout(blob: &[u8]) -> Result<Layout> {
         globals,
         knows_tables,
         listener_bucket: listener_bucket.unwrap_or_default(),
+        no_lists,
     })
 }
 

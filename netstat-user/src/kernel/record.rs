@@ -1,11 +1,11 @@
 //! Bytes of the ring to records. Total: every input is a record or `None`.
 
 use netstat_common::event::{
-    EndEvent, FdChunk, KIND_DESTROY, KIND_END, KIND_EXEC, KIND_EXIT, KIND_FDS, KIND_FORK,
-    KIND_REQ_CANCEL, KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TABLES, KIND_TW_CANCEL,
+    DestroyEvent, EndEvent, FdChunk, KIND_DESTROY, KIND_END, KIND_EXEC, KIND_EXIT, KIND_FDS,
+    KIND_FORK, KIND_REQ_CANCEL, KIND_REQ_START, KIND_SEED, KIND_STATE, KIND_TABLES, KIND_TW_CANCEL,
     KIND_TW_START, ProcEvent, SeedRecord, SockEvent, TablesRecord,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, FromZeros as _};
 
 /// A record of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,12 @@ pub enum Record<'a> {
 pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let (kind, _) = u32::read_from_prefix(bytes).ok()?;
     match kind {
-        KIND_STATE | KIND_DESTROY | KIND_TW_START | KIND_TW_CANCEL | KIND_REQ_START
-        | KIND_REQ_CANCEL => SockEvent::read_from_bytes(bytes).ok().map(Record::Sock),
+        KIND_STATE | KIND_TW_START | KIND_TW_CANCEL | KIND_REQ_START | KIND_REQ_CANCEL => {
+            SockEvent::read_from_bytes(bytes).ok().map(Record::Sock)
+        }
+        KIND_DESTROY => DestroyEvent::read_from_bytes(bytes)
+            .ok()
+            .map(|event| Record::Sock(destroyed(event))),
         KIND_END => EndEvent::read_from_bytes(bytes).ok().map(Record::End),
         KIND_FORK | KIND_EXEC | KIND_EXIT => {
             ProcEvent::read_from_bytes(bytes).ok().map(Record::Proc)
@@ -42,6 +46,16 @@ pub fn decode(bytes: &[u8]) -> Option<Record<'_>> {
             .map(Record::Tables),
         KIND_FDS => FdChunk::ref_from_bytes(bytes).ok().map(Record::Fds),
         _ => None,
+    }
+}
+
+/// The event with nothing but what a destroyed socket tells.
+fn destroyed(event: DestroyEvent) -> SockEvent {
+    SockEvent {
+        kind: KIND_DESTROY,
+        ktime_ns: event.ktime_ns,
+        skaddr: event.skaddr,
+        ..SockEvent::new_zeroed()
     }
 }
 
@@ -58,6 +72,7 @@ mod tests {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(tail);
             let long = match kind {
+                2 => 24,
                 1..=6 => 96,
                 16..=18 => 24,
                 32 => 16,
@@ -72,7 +87,7 @@ mod tests {
         }
 
         #[test]
-        fn a_socket_event_survives_the_wire(bytes in prop::array::uniform32(any::<u8>()), kind in 1u32..=6) {
+        fn a_socket_event_survives_the_wire(bytes in prop::array::uniform32(any::<u8>()), kind in prop::sample::select(vec![1u32, 3, 4, 5, 6])) {
             let mut wire = [0u8; 96];
             for (slot, byte) in wire.iter_mut().zip(bytes.iter().cycle()) {
                 *slot = *byte;

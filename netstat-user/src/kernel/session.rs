@@ -30,6 +30,7 @@ use super::{
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
+    listed::Lists,
     object::{Cost, Counters, Handlers, Object, Purpose},
     record::{Record, decode},
     refresh::Refresh,
@@ -66,6 +67,8 @@ pub struct Session {
     pub(super) walk: Option<Walk>,
     pub(super) tables_found: Vec<TablesRecord>,
     pub(super) purpose: Purpose,
+    /// Loaded when first asked for, or before the kernel's types are released; or why not.
+    pub(super) lists: Option<Result<Lists, String>>,
     /// The table.
     pub table: ConnTable,
     /// What is attached, and what is not and why.
@@ -99,7 +102,8 @@ impl Session {
     pub fn start(purpose: Purpose, from: SeedFrom, debug: bool) -> Result<Self> {
         let handlers = match purpose {
             Purpose::Snapshot => Handlers::default(),
-            Purpose::Table | Purpose::Log => hooks::handlers()?,
+            // Unknown ones are a reason to take another rung.
+            Purpose::Table | Purpose::Log => hooks::handlers().unwrap_or_default(),
         };
         let mut object = Object::new(purpose, handlers, debug)?;
         let ring = object
@@ -141,6 +145,7 @@ impl Session {
             object,
             ring,
             refresh,
+            lists: None,
             walk,
             tables_found: Vec::new(),
             purpose,
@@ -162,6 +167,11 @@ impl Session {
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
+        if purpose != Purpose::Snapshot {
+            let Session { object, lists, .. } = &mut session;
+            *lists = Some(Lists::load(object));
+            session.object.release_types();
+        }
         Ok(session)
     }
 

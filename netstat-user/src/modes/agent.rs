@@ -49,6 +49,8 @@ pub fn run(options: &cli::Agent) -> Result<()> {
     let (listener, file) = lifecycle::listen(&options.socket, &lock).context("agent")?;
     // Before there are other threads: rights belong to each.
     privilege::drop_all_but_tracing()?;
+    // SAFETY: numbers only. Nothing is ever executed by the agent; if it were, it would gain nothing.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
 
     let (jobs, inbox) = shared::jobs().context("make the table's queue")?;
     let hall = Arc::new(Hall {

@@ -5,7 +5,8 @@ use std::{fs, io::Write, path::Path};
 use anyhow::Result;
 
 use crate::kernel::{
-    hooks::{self, Hook},
+    hooks::{self, Hook, Tried},
+    listed::Lists,
     object::{Handlers, Object, Purpose},
     offsets::VMLINUX,
     refresh::Refresh,
@@ -17,6 +18,10 @@ use super::{live::proc_is_ours, privilege};
 /// What is left where the live table does not work.
 const FALLBACK: &str =
     "plain listings are read from /proc, and -c reads it anew each round; log does not work";
+
+/// What is left where only the hooks work (before Linux 5.17).
+const WITHOUT_READERS: &str = "plain listings are read from /proc, and -c reads it anew each \
+                               round; log works, with the sockets of before it from /proc";
 
 /// Prints the report. Gives whether the live table works here.
 ///
@@ -32,7 +37,7 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         btf,
         &format!("{VMLINUX} (CONFIG_DEBUG_INFO_BTF=y)"),
     )?;
-    let rights = privilege::missing();
+    let rights = privilege::rights();
     line(
         out,
         "rights",
@@ -40,7 +45,7 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         rights.as_deref().unwrap_or("CAP_BPF and CAP_PERFMON held"),
     )?;
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let confidential = lockdown.contains("[confidentiality]");
+    let confidential = privilege::lockdown().is_some();
     let state = if lockdown.is_empty() {
         "none"
     } else {
@@ -53,20 +58,29 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         &format!("{state} (confidentiality forbids reading kernel memory)"),
     )?;
     line(out, "/proc", proc_is_ours(), "shows our own PID namespace")?;
-    if !btf || rights.is_some() {
+    if !btf || rights.is_some() || confidential {
         writeln!(out, "live table no: {FALLBACK}")?;
         return Ok(false);
     }
     let works = try_kernel(out, verbose)?;
-    if works {
-        writeln!(out, "live table yes")?;
-    } else {
-        writeln!(out, "live table no: {FALLBACK}")?;
+    match works {
+        Works::All => writeln!(out, "live table yes")?,
+        Works::Hooks => writeln!(out, "live table no: {WITHOUT_READERS}")?,
+        Works::Nothing => writeln!(out, "live table no: {FALLBACK}")?,
     }
-    Ok(works)
+    Ok(works == Works::All)
 }
 
-fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
+/// How much of the tracer works.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Works {
+    All,
+    /// The hooks; not what reads the sockets of before them.
+    Hooks,
+    Nothing,
+}
+
+fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
     let from_kallsyms = Handlers::from_kallsyms().unwrap_or_default();
     let hidden = from_kallsyms.timewait == 0 || from_kallsyms.request == 0;
     let handlers = hooks::handlers();
@@ -85,12 +99,12 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
         handlers.is_ok(),
         &format!("addresses of the minisock timer functions: {detail}"),
     )?;
-    let mut works = handlers.is_ok();
+    let mut readers = true;
     let mut object = match Object::new(Purpose::Log, handlers.unwrap_or_default(), false) {
         Ok(object) => object,
         Err(error) => {
             line(out, "object", false, &format!("{error:#}"))?;
-            return Ok(false);
+            return Ok(Works::Nothing);
         }
     };
     let parts = [
@@ -121,7 +135,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
     ];
     for (program, rung, purpose, result) in parts {
         // Without the walk the iterator serves, for one namespace.
-        works &= result.is_ok() || program == "walk";
+        readers &= result.is_ok() || program == "walk";
         let refused = result.err().map(|error| format!("{error:#}"));
         hook(
             out,
@@ -135,11 +149,59 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<bool> {
             verbose,
         )?;
     }
-    for attached in hooks::try_all(&mut object) {
-        works &= attached.refused.is_none();
-        hook(out, &attached, verbose)?;
+    // Without it these sockets are read from /proc, and the table works.
+    let lists = Lists::new(&mut object).err();
+    hook(
+        out,
+        &Hook {
+            program: "iter_udp",
+            target: "",
+            rung: "iter/udp, iter/unix",
+            purpose: "UDP and Unix sockets",
+            refused: lists.map(|error| format!("{error:#}")),
+        },
+        verbose,
+    )?;
+    let hooked = rungs(out, &mut object, verbose)?;
+    Ok(match (hooked, readers) {
+        (true, true) => Works::All,
+        (true, false) => Works::Hooks,
+        (false, _) => Works::Nothing,
+    })
+}
+
+/// Prints what is attached, and each rung of the ladder. Gives whether every group of hooks works.
+fn rungs(out: &mut dyn Write, object: &mut Object, verbose: bool) -> Result<bool> {
+    let tried = hooks::try_all(object)?;
+    for rung in &tried {
+        for attached in rung.hooks.iter().filter(|_| rung.taken) {
+            hook(out, attached, verbose)?;
+        }
     }
-    Ok(works)
+    let mut hooked = true;
+    let mut groups: Vec<&str> = tried.iter().map(|rung| rung.group).collect();
+    groups.dedup();
+    for group in groups {
+        let rungs: Vec<&Tried> = tried.iter().filter(|rung| rung.group == group).collect();
+        hooked &= rungs.iter().any(|rung| rung.taken);
+        for rung in rungs {
+            let verdict = if rung.works { "ok" } else { "NO" };
+            let used = if rung.taken { "used: " } else { "" };
+            let why = if verbose {
+                rung.why.as_str()
+            } else {
+                // A verifier log has many lines; its first says what is refused.
+                rung.why.lines().next().unwrap_or_default()
+            };
+            writeln!(
+                out,
+                "rung       {verdict}  {:<22} {:<7} {used}{why}",
+                rung.group,
+                rung.rung.name()
+            )?;
+        }
+    }
+    Ok(hooked)
 }
 
 fn line(out: &mut dyn Write, what: &str, fine: bool, detail: &str) -> Result<()> {

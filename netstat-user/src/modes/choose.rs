@@ -3,7 +3,11 @@
 use std::{fs, time::Duration};
 
 use crate::{
-    client, cmdline::Options, kernel::object::Purpose, proc::ProcSource, source::SocketSource,
+    client,
+    cmdline::{Family, Options},
+    kernel::object::Purpose,
+    proc::ProcSource,
+    source::SocketSource,
 };
 
 use super::{
@@ -39,10 +43,12 @@ pub(super) fn source(options: &Options, agent: bool) -> Box<dyn SocketSource + '
 
 /// The best source without an agent.
 fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSource> {
-    let purpose = if options.continuous && options.json.is_some() {
+    let wants_lists = !options.selected || options.protocols.udp || options.section(Family::Unix);
+    // Other sockets than TCP's have no events: without TCP, no hook is wanted.
+    let purpose = if options.continuous && wants_tcp && options.json.is_some() {
         // How long a socket has been in its state is known only if each change is told.
         Purpose::Log
-    } else if options.continuous {
+    } else if options.continuous && wants_tcp {
         Purpose::Table
     } else {
         Purpose::Snapshot
@@ -51,7 +57,7 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
         "proc" => false,
         "kernel" => true,
         _ => {
-            wants_tcp
+            (wants_tcp || wants_lists)
                 && (options.continuous
                     || ((options.programs || options.json.is_some()) && many_files()))
         }
@@ -62,8 +68,10 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
     match start(purpose) {
         Ok(live) => Box::new(live),
         Err(reason) => {
-            if options.continuous || forced == "kernel" {
+            if options.continuous {
                 eprintln!("netstat-bpf: every round reads /proc anew: {reason}");
+            } else if forced == "kernel" {
+                eprintln!("netstat-bpf: rows are read from /proc: {reason}");
             }
             Box::new(ProcSource::default())
         }

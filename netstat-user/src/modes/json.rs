@@ -131,6 +131,9 @@ fn round(source: &mut dyn SocketSource, options: &Options) -> io::Result<Round> 
         timers: true,
         tcp: shows(InetTable::Tcp) && options.ipv4(),
         tcp6: shows(InetTable::Tcp) && options.ipv6(),
+        udp: shows(InetTable::Udp) && options.ipv4(),
+        udp6: shows(InetTable::Udp) && options.ipv6(),
+        unix: options.section(Family::Unix),
     })?;
     let holders = source.holders();
     let facts = source.facts();

@@ -4,14 +4,12 @@ use std::{
     collections::hash_map::Entry,
     fs::{self, File},
     io,
-    net::IpAddr,
     path::Path,
     rc::Rc,
     time::Duration,
 };
 
 use anyhow::Result;
-use netstat_common::row::SockRow;
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -28,12 +26,10 @@ use crate::{
     view::row::{InetRow, UnixRow},
 };
 
-/// `AF_INET6`.
-const AF_INET6: u16 = 10;
+use super::live_rows::{AF_INET6, inet_row, udp_row, unix_row};
+
 /// `TCP_LISTEN`.
 const LISTEN: i32 = 10;
-/// Nanoseconds of a USER_HZ tick.
-const USER_TICK_NS: u64 = 10_000_000;
 
 /// The live table as a source of rows.
 pub struct LiveSource {
@@ -41,8 +37,13 @@ pub struct LiveSource {
     proc: ProcSource,
     tcp: Vec<InetRow>,
     tcp6: Vec<InetRow>,
+    /// `None`: read from /proc.
+    udp: Option<[Vec<InetRow>; 2]>,
+    unix: Option<Vec<UnixRow>>,
     /// Inode and process id, ascending.
     holders: Vec<(u64, u32)>,
+    /// Whether the kernel can list UDP and Unix sockets.
+    lists: bool,
     tick_ns: u64,
     remark: Option<String>,
     purpose: Purpose,
@@ -61,6 +62,9 @@ impl LiveSource {
             proc: ProcSource::default(),
             tcp: Vec::new(),
             tcp6: Vec::new(),
+            udp: None,
+            unix: None,
+            lists: true,
             holders: Vec::new(),
             tick_ns: clock::tick_ns(),
             remark: None,
@@ -103,8 +107,35 @@ impl LiveSource {
             tcp.sort_by_key(|row| row.state != LISTEN);
             tcp6.sort_by_key(|row| row.state != LISTEN);
         }
+        if let Err(error) = self.lists(want) {
+            self.lists = false;
+            self.remark = Some(format!(
+                "UDP and Unix sockets are read from /proc: {error:#}"
+            ));
+        }
         if want.owners {
             self.holders = self.session.holders(&mut news)?;
+        }
+        Ok(())
+    }
+}
+
+impl LiveSource {
+    fn lists(&mut self, want: Want) -> Result<()> {
+        (self.udp, self.unix) = (None, None);
+        if !self.lists {
+            return Ok(());
+        }
+        if want.udp || want.udp6 {
+            let socks = self.session.udp()?;
+            let table = |v6| {
+                let of_family = socks.iter().filter(|sock| (sock.family == AF_INET6) == v6);
+                of_family.map(udp_row).collect()
+            };
+            self.udp = Some([table(false), table(true)]);
+        }
+        if want.unix {
+            self.unix = Some(self.session.unix()?.iter().map(unix_row).collect());
         }
         Ok(())
     }
@@ -153,6 +184,16 @@ impl SocketSource for LiveSource {
         let rows = match table {
             InetTable::Tcp => &mut self.tcp,
             InetTable::Tcp6 => &mut self.tcp6,
+            InetTable::Udp | InetTable::Udp6 => match &mut self.udp {
+                Some([udp, udp6]) => {
+                    if table == InetTable::Udp6 {
+                        udp6
+                    } else {
+                        udp
+                    }
+                }
+                None => return self.proc.inet(table, sink),
+            },
             other => return self.proc.inet(other, sink),
         };
         for row in rows.drain(..) {
@@ -162,7 +203,13 @@ impl SocketSource for LiveSource {
     }
 
     fn unix(&mut self, sink: &mut dyn FnMut(Line<UnixRow>)) -> io::Result<()> {
-        self.proc.unix(sink)
+        let Some(rows) = self.unix.take() else {
+            return self.proc.unix(sink);
+        };
+        for row in rows {
+            sink(Line::Row(row));
+        }
+        Ok(())
     }
 
     fn file(&mut self, name: &str) -> io::Result<File> {
@@ -241,36 +288,5 @@ impl SocketSource for LiveSource {
 
     fn remark(&mut self) -> Option<String> {
         self.remark.take()
-    }
-}
-
-fn inet_row(row: &SockRow, tick_ns: u64) -> InetRow {
-    let v6 = row.family == AF_INET6;
-    InetRow {
-        local: address(row.saddr, v6),
-        local_port: i32::from(row.sport),
-        remote: address(row.daddr, v6),
-        remote_port: i32::from(row.dport),
-        state: i32::from(row.state),
-        tx_queue: u64::from(row.tx_queue),
-        rx_queue: u64::from(row.rx_queue),
-        timer: i32::from(row.timer),
-        timer_ticks: u64::try_from(row.timer_jiffies)
-            .unwrap_or(0)
-            .saturating_mul(tick_ns)
-            / USER_TICK_NS,
-        retransmits: u64::from(row.retransmits),
-        uid: row.uid.cast_signed(),
-        probes: i32::from(row.probes),
-        inode: row.inode,
-    }
-}
-
-fn address(bytes: [u8; 16], v6: bool) -> IpAddr {
-    let [.., a, b, c, d] = bytes;
-    if v6 {
-        IpAddr::from(bytes)
-    } else {
-        IpAddr::from([a, b, c, d])
     }
 }

@@ -3,9 +3,12 @@
 pub mod agent;
 pub mod check;
 mod choose;
+#[cfg(test)]
+mod hostile_tests;
 pub mod iface;
 mod json;
 pub mod live;
+mod live_rows;
 pub mod log;
 pub mod masq;
 mod netstat;

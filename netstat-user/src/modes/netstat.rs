@@ -149,9 +149,21 @@ fn exit_status(status: i32) -> u8 {
     (status & 0xff) as u8
 }
 
-/// SELinux is enabled where its file system is mounted.
+/// Whether SELinux is enabled as the reference sees it: its file system is mounted writable (in
+/// containers it is not), and the system has a configuration for it.
 fn selinux() -> bool {
-    Path::new("/sys/fs/selinux/enforce").exists()
+    const SELINUX_MAGIC: libc::c_long = 0xf97c_ff8c;
+    let path = c"/sys/fs/selinux";
+    // SAFETY: a path with its NUL, and structures of integers that the kernel fills.
+    let mounted = unsafe {
+        let mut kind: libc::statfs = std::mem::zeroed();
+        let mut mount: libc::statvfs = std::mem::zeroed();
+        libc::statfs(path.as_ptr(), &raw mut kind) == 0
+            && libc::statvfs(path.as_ptr(), &raw mut mount) == 0
+            && kind.f_type == SELINUX_MAGIC
+            && mount.f_flag & libc::ST_RDONLY == 0
+    };
+    mounted && Path::new("/etc/selinux/config").exists()
 }
 
 /// A closed pipe ends the program, as it does the reference; Rust's runtime ignores the signal.

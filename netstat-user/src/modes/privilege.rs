@@ -11,9 +11,28 @@ const KEPT: [Capability; 3] = [
     Capability::CAP_SYS_PTRACE,
 ];
 
-/// Why BPF cannot be used with the rights of this process; `None` if it can.
+/// Why tracing is not allowed to this process or on this host; `None` if it is.
 #[must_use]
 pub fn missing() -> Option<String> {
+    rights().or_else(lockdown)
+}
+
+/// Whether the kernel is locked down so far that BPF programs may not read its memory.
+///
+/// Unknown where securityfs is not mounted: the programs' load fails then.
+#[must_use]
+pub fn lockdown() -> Option<String> {
+    let modes = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    modes.contains("[confidentiality]").then(|| {
+        "this kernel is locked down: lockdown=confidentiality forbids BPF programs to read kernel \
+         memory (boot with lockdown=integrity or none)"
+            .to_owned()
+    })
+}
+
+/// Which of the rights that BPF needs this process lacks.
+#[must_use]
+pub fn rights() -> Option<String> {
     let held = caps::read(None, CapSet::Effective).unwrap_or_default();
     if held.contains(&Capability::CAP_SYS_ADMIN) {
         return None;

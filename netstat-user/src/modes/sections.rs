@@ -136,54 +136,49 @@ impl Sections<'_, '_> {
     }
 
     fn sctp(&mut self) -> SectionResult {
+        const NAME: &str = "AF INET (sctp)";
         let options = self.options;
         let mut result = SectionResult::Done;
         if options.all || options.listening {
-            result = self.files("sctp/eps", "sctp6/eps", "AF INET (sctp)", |s, file, _| {
-                let Self {
-                    screen,
-                    out,
-                    err,
-                    row,
-                    ..
-                } = s;
-                proc::endpoints(file, &mut |line| match line {
-                    Line::Row(endpoint) => {
-                        screen.endpoint(row, &endpoint);
-                        write(*out, row);
-                    }
-                    Line::Bogus => {
-                        let _ = writeln!(err, "warning, got bogus sctp eps line.");
-                    }
-                });
+            result = self.files("sctp/eps", "sctp6/eps", NAME, |s, file, _| {
+                let show =
+                    |screen: &mut Screen<'_>, out: &mut Vec<u8>, row: &_| screen.endpoint(out, row);
+                s.sctp_rows("eps", |sink| proc::endpoints(file, sink), show);
             });
         }
         if result == SectionResult::Done && (options.all || !options.listening) {
-            result = self.files(
-                "sctp/assocs",
-                "sctp6/assocs",
-                "AF INET (sctp)",
-                |s, file, _| {
-                    let Self {
-                        screen,
-                        out,
-                        err,
-                        row,
-                        ..
-                    } = s;
-                    proc::associations(file, &mut |line| match line {
-                        Line::Row(association) => {
-                            screen.association(row, &association);
-                            write(*out, row);
-                        }
-                        Line::Bogus => {
-                            let _ = writeln!(err, "warning, got bogus sctp assoc line.");
-                        }
-                    });
-                },
-            );
+            result = self.files("sctp/assocs", "sctp6/assocs", NAME, |s, file, _| {
+                let show = |screen: &mut Screen<'_>, out: &mut Vec<u8>, row: &_| {
+                    screen.association(out, row)
+                };
+                s.sctp_rows("assoc", |sink| proc::associations(file, sink), show);
+            });
         }
         result
+    }
+
+    fn sctp_rows<R>(
+        &mut self,
+        bogus: &str,
+        read: impl FnOnce(&mut dyn FnMut(Line<R>)),
+        show: impl Fn(&mut Screen<'_>, &mut Vec<u8>, &R),
+    ) {
+        let Self {
+            screen,
+            out,
+            err,
+            row,
+            ..
+        } = self;
+        read(&mut |line| match line {
+            Line::Row(found) => {
+                show(screen, row, &found);
+                write(*out, row);
+            }
+            Line::Bogus => {
+                let _ = writeln!(err, "warning, got bogus sctp {bogus} line.");
+            }
+        });
     }
 
     fn groups(&mut self) -> SectionResult {

@@ -56,11 +56,15 @@ pub fn round(
     let shows_unix = options.section(Family::Unix);
     let wants_owners = options.programs && (shows_inet || shows_unix);
     let wants_tcp = !options.selected || options.protocols.tcp;
+    let wants_udp = !options.selected || options.protocols.udp;
     let want = Want {
         owners: wants_owners,
         timers: options.timers,
         tcp: wants_tcp && options.ipv4(),
         tcp6: wants_tcp && options.ipv6(),
+        udp: wants_udp && options.ipv4(),
+        udp6: wants_udp && options.ipv6(),
+        unix: shows_unix,
     };
     if let Err(error) = source.begin(want) {
         let _ = writeln!(err, "netstat: {}", reason(&error));

@@ -6,5 +6,6 @@
 pub mod frame;
 pub mod reply;
 pub mod request;
+pub mod status;
 
 pub use frame::{HEADER, Header, VERSION};

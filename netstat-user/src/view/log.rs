@@ -401,6 +401,25 @@ mod tests {
         assert!(machine.contains(r#""why":"error","errno":71}"#));
     }
 
+    proptest::proptest! {
+        /// A name is one word of one line, whatever bytes its owner chose.
+        #[test]
+        fn no_program_makes_a_second_line(program: Vec<u8>, pid: u32, addr: [u8; 16], family: u16) {
+            let mut change = change();
+            change.conn.family = family;
+            change.conn.remote.addr = addr;
+            if let Some(owner) = &mut change.conn.owner {
+                owner.pid = pid;
+            }
+            let (plain, machine) = show(&change, 7, &program);
+            for line in [&plain, &machine] {
+                let body = line.strip_suffix('\n').unwrap_or_default();
+                proptest::prop_assert!(!body.is_empty() && !body.chars().any(char::is_control), "{body:?}");
+            }
+            proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&machine).is_ok());
+        }
+    }
+
     #[test]
     fn what_is_not_known_is_said() {
         let mut change = change();

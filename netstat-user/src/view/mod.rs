@@ -29,6 +29,7 @@ pub mod snapshot;
 pub mod state;
 pub mod stats;
 mod stats_tables;
+pub mod status;
 pub mod timer;
 pub mod unix;
 

@@ -2,6 +2,7 @@
 
 use super::{
     cell,
+    names::sanitized,
     scan::Scan,
     stats_tables::{self as tables, Class, Text},
 };
@@ -140,7 +141,7 @@ impl<'a> Report<'a> {
             }
         }
         if self.shown {
-            self.out.extend_from_slice(name);
+            sanitized(self.out, name);
             self.out.extend_from_slice(b":\n");
         }
     }
@@ -156,7 +157,7 @@ impl<'a> Report<'a> {
         let Some(&(_, text, class)) = text else {
             if value != 0 {
                 self.indent();
-                self.out.extend_from_slice(key);
+                sanitized(self.out, key);
                 cell::text(self.out, format_args!(": {value}\n"));
             }
             return;

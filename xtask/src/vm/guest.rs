@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{initramfs::File, kernels::Kernel, qemu::MARK};
+use super::{initramfs::File, kernels::Kernel, qemu::MARK, script::Script};
 use crate::{
     exec::{cargo, find, output, say, workspace},
     toolchain::BpfToolchain,
@@ -18,10 +18,12 @@ use crate::{
 /// Programs that are taken along from this machine where it has them. bash runs the scripts: it
 /// opens TCP and UDP sockets by itself, and it does not prefer busybox's own netstat as its shell
 /// would.
-const PROGRAMS: [&str; 6] = ["bash", "netstat", "ip", "ss", "strace", "unshare"];
+const PROGRAMS: [&str; 7] = [
+    "bash", "netstat", "ip", "ss", "strace", "unshare", "setpriv",
+];
 
 /// Modules that tests use and Debian does not build in, in the order of their dependencies.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "inet_diag",
     "tcp_diag",
     "udp_diag",
@@ -29,10 +31,17 @@ const MODULES: [&str; 7] = [
     "unix_diag",
     "dummy",
     "veth",
+    "tun",
 ];
 
-/// The first process. A script may take 2 minutes: emulation is slow, a hang is longer.
-fn init() -> String {
+/// The first process: mounts, loads modules, runs the scripts and says how each ended.
+///
+/// A script that does not end is killed after its time: emulation is slow, a hang is longer.
+fn init(scripts: &[&Script]) -> String {
+    let runs: String = scripts
+        .iter()
+        .map(|script| format!("run {} {}\n", script.name, script.seconds))
+        .collect();
     format!(
         r#"#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -46,23 +55,25 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs security /sys/kernel/security
 mount -t tracefs tracing /sys/kernel/tracing
 mount -t cgroup2 cgroup /sys/fs/cgroup
 read up idle </proc/uptime
 echo "{MARK} up $up"
 echo root:x:0:0::/root:/bin/sh >/etc/passwd
+for program in netstat setpriv; do ln -sf /usr/local/bin/$program /usr/bin/$program; done
 ip link set lo up
 for module in {modules}; do
     [ ! -e /modules/$module.ko ] || insmod /modules/$module.ko || echo "cannot load $module"
 done
-for script in /scripts/*.sh; do
-    name=${{script##*/}}
-    echo "{MARK} begin $name on $(uname -r)"
-    timeout -k 5 120 /usr/local/bin/bash "$script" </dev/null 2>&1
+run() {{
+    echo "{MARK} begin $1 on $(uname -r)"
+    timeout -k 5 $2 /usr/local/bin/bash /scripts/$1 </dev/null 2>&1
     status=$?
     echo
-    echo "{MARK} end $name $status"
-done
+    echo "{MARK} end $1 $status"
+}}
+{runs}
 echo "{MARK} done"
 poweroff -f
 "#,
@@ -70,40 +81,30 @@ poweroff -f
     )
 }
 
-/// The scripts of `tests/vm` by name.
+/// Init and the scripts of one boot, with what they share.
 ///
 /// # Errors
-/// They cannot be read.
-pub(super) fn scripts(filter: Option<&str>) -> Result<BTreeMap<String, PathBuf>> {
-    let dir = workspace().join("tests/vm");
-    let mut scripts = BTreeMap::new();
-    for entry in fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".sh") && filter.is_none_or(|part| name.contains(part)) {
-            scripts.insert(name, entry.path());
-        }
+/// `tests/vm/lib.bash` cannot be read.
+pub(super) fn scripts(scripts: &[&Script]) -> Result<Vec<File>> {
+    let mut guest = Guest::default();
+    let lib = workspace().join("tests/vm/lib.bash");
+    let lib = fs::read_to_string(&lib).with_context(|| format!("cannot read {}", lib.display()))?;
+    guest.text("scripts/lib.bash", lib);
+    guest.text("init", init(scripts));
+    for script in scripts {
+        guest.text(&format!("scripts/{}", script.name), script.text.clone());
     }
-    Ok(scripts)
+    Ok(guest.files.into_values().collect())
 }
 
-/// Everything but the kernel's own modules.
+/// What every boot has: programs and tests.
 ///
 /// # Errors
 /// A file that cannot be read, or tests that do not compile.
-pub(super) fn files(
-    toolchain: &BpfToolchain,
-    program: &Path,
-    busybox: &Path,
-    scripts: &BTreeMap<String, PathBuf>,
-) -> Result<Vec<File>> {
+pub(super) fn files(toolchain: &BpfToolchain, program: &Path, busybox: &Path) -> Result<Vec<File>> {
     let mut guest = Guest::default();
-    guest.text("init", init());
     guest.program("bin/busybox", busybox)?;
     guest.program("usr/local/bin/netstat-bpf", program)?;
-    for (name, path) in scripts {
-        guest.text(&format!("scripts/{name}"), fs::read_to_string(path)?);
-    }
     for name in PROGRAMS {
         match find(name) {
             Some(path) => guest.program(&format!("usr/local/bin/{name}"), &path)?,
@@ -112,6 +113,8 @@ pub(super) fn files(
             )),
         }
     }
+    // Where every user may run it; the reference is looked for by its path.
+    guest.text("usr/bin/.keep", String::new());
     for (name, path) in kernel_tests(toolchain)? {
         guest.program(&format!("tests/{name}"), &path)?;
     }

@@ -1,17 +1,13 @@
-//! Debian's kernel packages, unpacked below `target/vm`.
+//! Kernels to boot, unpacked below `target/vm`.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{
-    apt,
-    exec::{output, say},
-};
+use super::pool;
 
 /// A kernel to boot.
 #[derive(Debug)]
@@ -20,9 +16,12 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// Where its modules are, if they are known.
     pub(super) modules: Option<PathBuf>,
+    /// Its release, as (major, minor); the highest if its file does not say.
+    pub(super) release: (u32, u32),
 }
 
-/// The kernel of a version (`6.1`), from the cache if it is there, or the image at a path.
+/// The kernel of a version (`6.1`, or `newest`), from the cache if it is there, or the image at a
+/// path.
 ///
 /// # Errors
 /// No package has that version.
@@ -31,21 +30,28 @@ pub(super) fn get(version: &str, cache: &Path) -> Result<Kernel> {
         return Ok(Kernel {
             image: version.into(),
             modules: None,
+            release: release(version),
         });
     }
     let dir = cache.join(format!("linux-{version}.d"));
     if unpacked(&dir).is_err() {
-        fetch(version, &dir)?;
+        pool::fetch(version, cache, &dir)?;
     }
     unpacked(&dir)
 }
 
 fn unpacked(dir: &Path) -> Result<Kernel> {
-    let image = only_child(&dir.join("boot"), "vmlinuz-")?;
     let modules = ["lib/modules", "usr/lib/modules"]
         .iter()
-        .find_map(|modules| only_child(&dir.join(modules), "").ok());
-    Ok(Kernel { image, modules })
+        .find_map(|modules| only_child(&dir.join(modules), "").ok())
+        .with_context(|| format!("no modules below {}", dir.display()))?;
+    let image =
+        only_child(&dir.join("boot"), "vmlinuz-").or_else(|_| only_child(&modules, "vmlinuz"))?;
+    Ok(Kernel {
+        image,
+        release: release(&modules.to_string_lossy()),
+        modules: Some(modules),
+    })
 }
 
 fn only_child(dir: &Path, prefix: &str) -> Result<PathBuf> {
@@ -58,37 +64,16 @@ fn only_child(dir: &Path, prefix: &str) -> Result<PathBuf> {
     bail!("nothing in {} begins with `{prefix}`", dir.display())
 }
 
-fn fetch(version: &str, dir: &Path) -> Result<()> {
-    let names = output(Command::new("apt-cache").args(["pkgnames", "linux-image-"]))
-        .context("there is no apt-cache here: give the path of a kernel image instead")?;
-    let package = newest(&names, version).with_context(|| {
-        format!(
-            "no package linux-image-{version}.*-cloud-amd64-unsigned: add the Debian suite that \
-             has it to /etc/apt and run `apt-get update`, or give the path of a kernel image"
-        )
-    })?;
-    say(&format!("downloading {package} (25 to 35 MB)"));
-    // Not its dependencies: an image boots alone.
-    apt::unpack_alone(&[package], dir)
-}
-
-/// The newest package of a version. The cloud flavour: the same BPF options, half the size.
-fn newest<'a>(names: &'a str, version: &str) -> Option<&'a str> {
-    names
-        .lines()
-        .filter(|name| {
-            name.strip_prefix("linux-image-")
-                .and_then(|rest| rest.strip_prefix(version))
-                .is_some_and(|rest| rest.starts_with(['.', '-', '+']))
-                && name.ends_with("-cloud-amd64-unsigned")
-        })
-        .max_by_key(|name| numbers(name))
-}
-
-fn numbers(name: &str) -> Vec<u32> {
-    name.split(|c: char| !c.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect()
+/// Major and minor number in the last part of a path (`vmlinuz-6.1.0-56-cloud-amd64`).
+fn release(path: &str) -> (u32, u32) {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let mut numbers = file
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => (major, minor),
+        _ => (u32::MAX, u32::MAX),
+    }
 }
 
 #[cfg(test)]
@@ -96,21 +81,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_of_the_version_is_taken() {
-        let names = "linux-image-6.1.0-9-cloud-amd64-unsigned\n\
-                     linux-image-6.1.0-56-cloud-amd64-unsigned\n\
-                     linux-image-6.1.0-57-amd64-unsigned\n\
-                     linux-image-6.12.117+deb12-cloud-amd64-unsigned\n\
-                     linux-image-6.12.99+deb12-cloud-amd64-unsigned\n\
-                     linux-image-6.12.200+deb12-cloud-amd64\n";
-        assert_eq!(
-            newest(names, "6.1"),
-            Some("linux-image-6.1.0-56-cloud-amd64-unsigned")
-        );
-        assert_eq!(
-            newest(names, "6.12"),
-            Some("linux-image-6.12.117+deb12-cloud-amd64-unsigned")
-        );
-        assert_eq!(newest(names, "5.10"), None);
+    fn a_release_is_read_from_a_path() {
+        assert_eq!(release("/x86_64/boot/vmlinuz-6.1.0-56-cloud-amd64"), (6, 1));
+        assert_eq!(release("/usr/lib/modules/7.2.13+deb14-cloud-amd64"), (7, 2));
+        assert_eq!(release("/src/linux/bzImage"), (u32::MAX, u32::MAX));
     }
 }

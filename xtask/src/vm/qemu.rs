@@ -21,6 +21,11 @@ pub(super) struct Qemu {
 /// What init writes in front of its reports; see `guest.rs`.
 pub(super) const MARK: &str = "@vm:";
 
+/// `no_timer_check`: on a busy host the kernel finds the emulated timer too slow and panics.
+/// `loglevel` and `softlockup_panic`: a processor that is stuck ends the guest, with its stack.
+const COMMAND_LINE: &str = "console=ttyS0 panic=-1 loglevel=5 softlockup_panic=1 no_timer_check \
+                            random.trust_cpu=on";
+
 impl Qemu {
     /// The emulator.
     pub(super) fn program(&self) -> PathBuf {
@@ -36,6 +41,7 @@ impl Qemu {
         &self,
         image: &Path,
         initramfs: &Path,
+        words: &str,
         limit: u64,
         verbose: bool,
     ) -> Result<String> {
@@ -45,6 +51,7 @@ impl Qemu {
             .arg(image)
             .arg("-initrd")
             .arg(initramfs)
+            .args(["-append", &format!("{COMMAND_LINE} {words}")])
             .spawn()
             .context("cannot start QEMU")?;
         let (sender, lines) = mpsc::channel();
@@ -73,7 +80,7 @@ impl Qemu {
         let libraries = [library.clone(), self.root.join("lib/x86_64-linux-gnu")];
         let mut qemu = Command::new(self.program());
         // TCG: works everywhere, also inside a virtual machine without nested KVM.
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1024"])
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536"])
             .args([
                 "-nodefaults",
                 "-no-reboot",
@@ -85,11 +92,6 @@ impl Qemu {
             // A processor with RDRAND: until it has random numbers, /proc/net/unix shows no
             // addresses, and netstat takes its lines for bogus.
             .args(["-cpu", "max"])
-            // `no_timer_check`: on a busy host the kernel finds the emulated timer too slow and panics.
-            .args([
-                "-append",
-                "console=ttyS0 panic=-1 quiet no_timer_check random.trust_cpu=on",
-            ])
             .env("QEMU_MODULE_DIR", library.join("qemu"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

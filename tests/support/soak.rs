@@ -1,0 +1,383 @@
+//! A long random life, stopped again and again to compare one running `-c` and one running `log` with
+//! netstat.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, ChildStderr, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    continuous::Continuous,
+    netns::Net,
+    oracle::{ours_path, real, try_live},
+    procs::Actor,
+    wait,
+    workload::{Dice, World},
+};
+
+/// Steps between two stops are drawn anew each time, up to this.
+const STRIDE: usize = 4000;
+/// How long the log may take to get to what has happened: it tells of all namespaces, also of those
+/// where somebody else is making a storm.
+const BACKLOG: Duration = Duration::from_secs(120);
+/// Contract E3: a table that may be wrong is right again within a second; `-c` prints each second.
+const HEALING: Duration = Duration::from_secs(2);
+/// How long, from there, to what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT without an
+/// event is found by looking.
+const LOG_LAG: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+/// How often the numbers are printed.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long, and from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long to go on.
+    pub time: Duration,
+    /// Repeats the steps.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Differences from netstat, each told when it was found.
+    pub mismatches: u64,
+    /// Differences that were gone at the next look, [`HEALING`] later.
+    pub healed: u64,
+    /// Socket events that the log has told, of all namespaces.
+    pub events: u64,
+}
+
+/// Runs; prints as it goes.
+pub fn run(net: &Net, plan: Plan) -> Outcome {
+    println!("seed {}, {} s", plan.seed, plan.time.as_secs());
+    let begin = Instant::now();
+    // netstat's unselected sections are all there are; the second shows users, inodes and timers.
+    let mut lives = [
+        Continuous::start(net, &["-anp"]),
+        Continuous::start(net, &["-antueo"]),
+    ];
+    let log = Log::start(net);
+    let pids: Vec<u32> = lives
+        .iter()
+        .map(Continuous::pid)
+        .chain([log.pid()])
+        .collect();
+    let memory: Vec<u64> = pids.iter().map(|pid| resident_kib(*pid)).collect();
+    let mut dice = Dice::new(plan.seed);
+    let mut world = World::of_all_kinds(net);
+    let (mut stops, mut rows, mut log_rows) = (0u64, 0, 0);
+    let mut outcome = Outcome::default();
+    let mut told = begin;
+    while begin.elapsed() < plan.time {
+        for _ in 0..=dice.below(STRIDE) {
+            world.step(&mut dice);
+        }
+        stops += 1;
+        match try_live(net, &mut lives) {
+            Ok(same) => rows += same,
+            Err(difference) => {
+                // What the kernel did not tell is found by the table's own check within a second.
+                thread::sleep(HEALING);
+                let again = try_live(net, &mut lives);
+                let verdict = if again.is_ok() {
+                    outcome.healed += 1;
+                    "healed meanwhile"
+                } else {
+                    outcome.mismatches += 1;
+                    "MISMATCH"
+                };
+                println!("step {}: {verdict}: {difference}", world.steps());
+            }
+        }
+        match log.compare(net) {
+            Ok(same) => log_rows += same,
+            Err(difference) => {
+                outcome.mismatches += 1;
+                println!(
+                    "MISMATCH of the log at step {}: {difference}",
+                    world.steps()
+                );
+            }
+        }
+        outcome.events = log.events();
+        let last = begin.elapsed() >= plan.time;
+        if last || told.elapsed() >= TOLD_EVERY {
+            told = Instant::now();
+            println!(
+                "{} s: {} steps, {stops} stops, {} socket events, {rows} rows of -c and {log_rows} \
+                 of log compared, {} mismatches, {} healed; log: {} \
+                 losses, {} healed",
+                begin.elapsed().as_secs(),
+                world.steps(),
+                outcome.events,
+                outcome.mismatches,
+                outcome.healed,
+                log.losses(),
+                log.told.healed.load(Ordering::Relaxed),
+            );
+        }
+    }
+    println!("{world}");
+    for (pid, before) in pids.iter().zip(memory) {
+        println!(
+            "process {pid}: {before} KiB resident at the start, {} at the end",
+            resident_kib(*pid)
+        );
+    }
+    for live in &mut lives {
+        for line in live.remarks() {
+            println!("-c {} said: {line}", live.args().join(" "));
+        }
+    }
+    println!("log ended with: {}", log.end());
+    outcome
+}
+
+/// A running `log --json`, folded as it comes: how many sockets are in which state.
+struct Log {
+    child: Child,
+    stderr: ChildStderr,
+    told: Arc<Told>,
+    /// Makes the events that show how far the log has come.
+    marker: Actor,
+    /// Losses that were taken into account.
+    rebased: Cell<u64>,
+}
+
+/// Protocol and state, to the number of sockets.
+type States = BTreeMap<(String, String), i64>;
+
+#[derive(Default)]
+struct Told {
+    states: Mutex<States>,
+    /// The last line about each connection: a change must begin where the one before ended.
+    last: Mutex<BTreeMap<String, (String, String)>>,
+    /// Changes that did not, with the line before.
+    skips: Mutex<Vec<String>>,
+    events: AtomicU64,
+    losses: AtomicU64,
+    healed: AtomicU64,
+    /// Listeners whose end was told.
+    ended: Mutex<BTreeSet<String>>,
+}
+
+impl Told {
+    fn line(&self, netns: u64, line: &str) {
+        let Ok(event) = serde_json::from_str::<Value>(line) else {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match event["event"].as_str() {
+            Some("state") => {}
+            Some("lost") => {
+                self.losses.fetch_add(1, Ordering::Relaxed);
+                let healed = u64::from(event["healed"] == true);
+                self.healed.fetch_add(healed, Ordering::Relaxed);
+                return;
+            }
+            _ => return,
+        }
+        self.events.fetch_add(1, Ordering::Relaxed);
+        if event["netns"] != netns {
+            return;
+        }
+        self.chain(&event, line);
+        if event["old"] == "LISTEN" {
+            let mut ended = self.ended.lock().expect("the reader does not panic");
+            ended.insert(event["local"]["port"].to_string());
+        }
+        let mut states = self.states.lock().expect("the reader does not panic");
+        let mut add = |state: &Value, by| {
+            let state = state.as_str().unwrap_or("?");
+            if state != "CLOSE" {
+                let key = (
+                    event["proto"].as_str().unwrap_or("?").to_owned(),
+                    state.to_owned(),
+                );
+                *states.entry(key).or_default() += by;
+            }
+        };
+        add(&event["old"], -1);
+        add(&event["new"], 1);
+    }
+
+    fn chain(&self, event: &Value, line: &str) {
+        if event["local"]["port"] == 0 || event["remote"]["port"] == 0 {
+            return;
+        }
+        let (old, new) = (event["old"].as_str(), event["new"].as_str());
+        let key = format!("{} {} {}", event["proto"], event["local"], event["remote"]);
+        let mut last = self.last.lock().expect("the reader does not panic");
+        let before = last.remove(&key);
+        if let Some((state, before)) = before.filter(|(state, _)| Some(state.as_str()) != old) {
+            let mut skips = self.skips.lock().expect("the reader does not panic");
+            skips.push(format!("after {state}:\n  {before}\n  {line}"));
+        }
+        if let Some(new) = new.filter(|new| *new != "CLOSE") {
+            last.insert(key, (new.to_owned(), line.to_owned()));
+        }
+    }
+}
+
+impl Log {
+    fn start(net: &Net) -> Self {
+        let mut child = net
+            .command(ours_path())
+            .args(["log", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start netstat-bpf log");
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let told = Arc::new(Told::default());
+        let (reader, netns) = (Arc::clone(&told), net.inode());
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                reader.line(netns, &line);
+            }
+        });
+        let log = Self {
+            child,
+            stderr,
+            told,
+            marker: net.actor_named("marker"),
+            rebased: Cell::new(0),
+        };
+        // Nothing tells that the log is attached but an event.
+        wait::until("the first event of netstat-bpf log", || {
+            let (fd, _) = log.marker.listen("127.0.0.1:0");
+            log.marker.close(fd);
+            (log.events() > 0).then_some(())
+        });
+        // A listener that was born before the log was attached may only have been seen to end.
+        let caught_up = log.catch_up();
+        assert!(caught_up, "the log does not tell of a listener's end");
+        log.states().clear();
+        log
+    }
+
+    fn states(&self) -> MutexGuard<'_, States> {
+        self.told.states.lock().expect("the reader does not panic")
+    }
+
+    /// Waits until the log has told of everything up to now.
+    fn catch_up(&self) -> bool {
+        let (fd, address) = self.marker.listen("127.0.0.1:0");
+        let port = address.port().to_string();
+        let ended = || self.told.ended.lock().expect("the reader does not panic");
+        ended().clear();
+        self.marker.close(fd);
+        let begin = Instant::now();
+        while !ended().contains(&port) {
+            if begin.elapsed() > BACKLOG {
+                return false;
+            }
+            thread::sleep(POLL / 10);
+        }
+        true
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn events(&self) -> u64 {
+        self.told.events.load(Ordering::Relaxed)
+    }
+
+    fn losses(&self) -> u64 {
+        self.told.losses.load(Ordering::Relaxed)
+    }
+
+    /// Compares how many sockets are in which state; gives that number of sockets.
+    /// Compares how many sockets are in which state; gives that number of sockets.
+    fn compare(&self, net: &Net) -> Result<usize, String> {
+        if !self.catch_up() {
+            return Err(format!("nothing heard for {} s", BACKLOG.as_secs()));
+        }
+        let end = Instant::now() + LOG_LAG;
+        loop {
+            let before = states_of(&real(net, &["-ant"]).stdout);
+            let mut told = self.states().clone();
+            told.retain(|_, count| *count != 0);
+            if told == before {
+                return Ok(usize::try_from(told.values().sum::<i64>()).unwrap_or(0));
+            }
+            let losses = self.losses();
+            if losses > self.rebased.get() {
+                // Lines are missing, and the log has said so.
+                self.rebased.set(losses);
+                *self.states() = before;
+                return Ok(0);
+            }
+            if Instant::now() > end {
+                let after = states_of(&real(net, &["-ant"]).stdout);
+                if after == before {
+                    // Told once: from here on the log is held to what it tells next.
+                    *self.states() = after;
+                    let skips = self.told.skips.lock().expect("the reader does not panic");
+                    return Err(format!(
+                        "log {told:?}\nnetstat {before:?}\nall changes that do not begin where the \
+                         one before ended:\n{}",
+                        skips.join("\n")
+                    ));
+                }
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn end(mut self) -> String {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
+        let _ = self.child.wait();
+        let mut text = String::new();
+        let _ = std::io::Read::read_to_string(&mut self.stderr, &mut text);
+        text.trim().to_owned()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Both fail only for a process that is gone, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How many rows of netstat are in which state.
+fn states_of(stdout: &str) -> States {
+    let mut states = BTreeMap::new();
+    for line in stdout.lines().filter(|line| line.starts_with("tcp")) {
+        let mut words = line.split_whitespace();
+        if let (Some(proto), Some(state)) = (words.next(), words.nth(4)) {
+            *states
+                .entry((proto.to_owned(), state.to_owned()))
+                .or_default() += 1;
+        }
+    }
+    states
+}
+
+/// Resident memory.
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
