@@ -110,34 +110,48 @@ fn only_package(directory: &Path) -> Result<PathBuf> {
     }
 }
 
-/// What the root runs after the installation. The comparison has a listener, so that there is a row.
+/// What the root runs: the installed program beside netstat, then the unit's command line with a client,
+/// in the host's PID namespace, which the agent wants. There is a listener, so that there is a row.
 const SMOKE: &str = r#"
 set -eu
 mount -t proc proc /proc
-ip link set lo up 2>/dev/null || ifconfig lo up
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+ip link set lo up
 dpkg -i /tmp/netstat-bpf.deb
 netstat-bpf -V | grep -q '^net-tools 2.10'
-test -s /usr/share/man/man1/netstat-bpf.1.gz
-test -s /usr/share/bash-completion/completions/netstat-bpf
-test -s /usr/share/doc/netstat-bpf/copyright
-exec 3<>/dev/null
+for file in man/man1/netstat-bpf.1.gz man/man1/netstat-bpf-agent.1.gz zsh/vendor-completions/_netstat-bpf \
+    bash-completion/completions/netstat-bpf fish/vendor_completions.d/netstat-bpf.fish \
+    doc/netstat-bpf/copyright; do
+    test -s "/usr/share/$file"
+done
 perl -MIO::Socket::INET -e '
     my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 5000, Listen => 5) or die;
     print "ready\n"; STDOUT->flush; sleep 600' >/tmp/ready &
-listener=$!
+started=$!
+trap 'kill $started' EXIT
 until grep -q ready /tmp/ready; do sleep 0.1; done
-netstat -ant >/tmp/theirs
-netstat-bpf -ant >/tmp/ours
-grep -q 127.0.0.1:5000 /tmp/theirs
-cmp /tmp/theirs /tmp/ours
+same() {
+    netstat "$@" >/tmp/theirs
+    netstat-bpf "$@" >/tmp/ours
+    grep -q 127.0.0.1:5000 /tmp/theirs
+    cmp /tmp/theirs /tmp/ours
+}
+same -anpt
 netstat-bpf -lt --json | grep -q '"port":5000'
 command=$(sed -n 's/^ExecStart=//p' /usr/lib/systemd/system/netstat-bpf.service)
-test -n "$command"
-$command --help >/dev/null
-kill $listener
+$command &
+agent=$!
+started="$started $agent"
+until netstat-bpf status >/dev/null 2>&1; do kill -0 $agent; sleep 0.1; done
+NETSTAT_BPF_SOURCE=agent same -anpt
+kill $agent
+wait $agent
+started=${started% *}
+test ! -e /run/netstat-bpf/agent.sock
 dpkg -r netstat-bpf
 test ! -e /usr/bin/netstat-bpf
-echo "smoke test of the package: passed"
+echo "the installed package: passed"
 "#;
 
 fn test(package: &Path, release: &str) -> Result<()> {
@@ -172,7 +186,6 @@ fn test(package: &Path, release: &str) -> Result<()> {
             .args([
                 "--mount",
                 "--net",
-                "--pid",
                 "--fork",
                 "--kill-child",
                 "chroot",
