@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut pack = cargo();
     toolchain.apply(&mut pack);
-    pack.args(["deb", "--no-build", "--package", "netstat-user"])
+    pack.args(["deb", "--no-build", "--strip", "--package", "netstat-user"])
         .arg("--output")
         .arg(&directory);
     exec(&mut pack).context("the package cannot be made")?;
