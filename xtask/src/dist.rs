@@ -183,13 +183,7 @@ fn test(package: &Path, release: &str) -> Result<()> {
     exec(as_root("cp")?.arg(&written).arg(&script))?;
     let tried = exec(
         as_root("unshare")?
-            .args([
-                "--mount",
-                "--net",
-                "--fork",
-                "--kill-child",
-                "chroot",
-            ])
+            .args(["--mount", "--net", "--fork", "--kill-child", "chroot"])
             .arg(&root)
             .args(["/bin/sh", "/tmp/smoke"]),
     );
