@@ -10,10 +10,15 @@ use std::{
     },
 };
 
-use crate::proto::{
-    reply::{End, Head, Holder, Row},
-    request::Wanted,
-    status::{Clients, Status},
+use tokio::sync::oneshot;
+
+use crate::{
+    proto::{
+        reply::{End, Head, Holder, Row},
+        request::Wanted,
+        status::{Clients, Status},
+    },
+    view::metrics::Sample,
 };
 
 /// Jobs that may wait for the table. Those who wait at the same time share one pass.
@@ -25,6 +30,8 @@ pub enum Job {
     Snapshot(SnapshotJob),
     /// How it is.
     Status(Sender<Status>),
+    /// What the metrics show.
+    Metrics(oneshot::Sender<Sample>),
 }
 
 /// A snapshot for one client, or for several that ask alike.

@@ -15,7 +15,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::{
     clock,
-    conn::types::Ktime,
+    conn::{tally::Tally, types::Ktime},
     kernel::{
         health::Doubt,
         session::{News, Session},
@@ -46,13 +46,14 @@ const GATHER: Duration = Duration::from_millis(20);
 
 /// The table thread's own.
 pub struct Table {
-    session: Session,
+    pub(super) session: Session,
     inbox: Inbox,
     budget: Budget,
     tick_ns: u64,
     started: Ktime,
     holders_before: usize,
     drain_errors: u64,
+    pub(super) tally: Tally,
 }
 
 /// Why [`Table::wait`] came back.
@@ -76,6 +77,7 @@ impl Table {
             started: now,
             holders_before: 0,
             drain_errors: 0,
+            tally: Tally::default(),
         }
     }
 
@@ -141,13 +143,20 @@ impl Table {
         Ok(Woken::Work)
     }
 
-    /// Takes in what has happened. Nobody listens to the changes.
+    /// Takes in what has happened.
     fn drain(&mut self) {
         let mut news = News::default();
         if self.session.drain(&mut news).is_err() {
             // The loss is still there to be found the next time.
             self.drain_errors += 1;
         }
+        self.tell_tally(&news);
+    }
+
+    fn tell_tally(&mut self, news: &News) {
+        news.changes
+            .iter()
+            .for_each(|change| self.tally.add(change));
     }
 
     fn work(&mut self, jobs: Vec<Job>) {
@@ -160,6 +169,10 @@ impl Table {
                 }
                 Job::Snapshot(job) => snapshots.push(job),
                 Job::Status(answer) => self.status(&answer),
+                Job::Metrics(answer) => {
+                    // Who asked may be gone, and without rows there are no metrics to show.
+                    let _ = self.sample().map(|sample| answer.send(sample));
+                }
             }
         }
         if !snapshots.is_empty() {
@@ -229,7 +242,9 @@ impl Table {
     }
 
     fn holders(&mut self, jobs: &[&SnapshotJob]) -> Result<usize> {
-        let found = self.session.holders(&mut News::default())?;
+        let mut news = News::default();
+        let found = self.session.holders(&mut news)?;
+        self.tell_tally(&news);
         self.holders_before = found.len();
         for part in found.chunks(PART) {
             let part = part.iter().map(|&(inode, pid)| Holder {
@@ -419,7 +434,7 @@ fn poll(files: [BorrowedFd<'_>; 3], at_most: Duration) -> Result<[bool; 3]> {
 }
 
 /// The agent's own cost.
-fn process() -> Process {
+pub(super) fn process() -> Process {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,6 +1,6 @@
 //! `netstat-bpf agent` and `netstat-bpf status`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// `netstat-bpf agent`
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,9 @@ pub struct Agent {
     /// How many MiB answers that are not read yet may take
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub max_answers: u32,
+    /// Serve metrics over HTTP, at /metrics, on a loopback address to all users (events of every change cost more)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `netstat-bpf status`

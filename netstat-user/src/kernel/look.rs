@@ -121,6 +121,24 @@ impl Session {
         })
     }
 
+    /// Reads the live rows of the listeners of all network namespaces.
+    ///
+    /// # Errors
+    /// bpf(2), or no refresh program.
+    pub fn listeners(&mut self, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+        if !self.can_look() {
+            bail!("the refresh program is not loaded");
+        }
+        let listed = self.table.listed();
+        let listening = listed.filter(|conn| conn.state == TcpState::Listen);
+        let sockets: Vec<_> = listening.filter_map(|conn| conn.id.kernel()).collect();
+        self.read_rows(&sockets, |_, _, row| {
+            if row.kind != ROW_GONE {
+                sink(row);
+            }
+        })
+    }
+
     /// Which processes have which sockets open: inode and process id, ascending.
     ///
     /// # Errors

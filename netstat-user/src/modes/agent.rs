@@ -9,6 +9,7 @@ use crate::{
         client::Hall,
         door::{self, Room},
         lifecycle::{self, Lock, Signals},
+        metrics,
         notify::Notify,
         peer::Own,
         shared::{self, Budget, Tally},
@@ -40,12 +41,23 @@ pub fn run(options: &cli::Agent) -> Result<()> {
         bail!("agent: /proc shows another PID namespace: start the agent outside the container");
     }
     let room = Room::of(options.max_clients.max(1).into());
-    want_descriptors(OWN_DESCRIPTORS + DESCRIPTORS * room.clients as u64)?;
+    let scrapers = options.metrics.map_or(0, |_| metrics::CONNECTIONS) as u64;
+    want_descriptors(OWN_DESCRIPTORS + DESCRIPTORS * room.clients as u64 + scrapers)?;
     keep_memory_small();
     let notify = Notify::from_environment().context("NOTIFY_SOCKET")?;
     let signals = Signals::block().context("take signals")?;
     let lock = Lock::take(&options.socket).context("agent")?;
-    let session = Session::start(Purpose::Table, SeedFrom::Kernel, false).context("agent")?;
+    let metrics = options.metrics.map(metrics::bind).transpose();
+    let metrics = metrics.context("agent")?;
+    // A table needs births and ends only; what is counted and timed needs every change.
+    let purpose = match metrics {
+        Some(_) => Purpose::Log,
+        None => Purpose::Table,
+    };
+    let session = Session::start(purpose, SeedFrom::Kernel, false).context("agent")?;
+    if !session.can_look() {
+        bail!("agent: this kernel cannot read rows for --metrics: it needs Linux 5.17");
+    }
     let (listener, file) = lifecycle::listen(&options.socket, &lock).context("agent")?;
     // Before there are other threads: rights belong to each.
     privilege::drop_all_but_tracing()?;
@@ -54,7 +66,7 @@ pub fn run(options: &cli::Agent) -> Result<()> {
 
     let (jobs, inbox) = shared::jobs().context("make the table's queue")?;
     let hall = Arc::new(Hall {
-        jobs,
+        jobs: jobs.clone(),
         tally: Arc::new(Tally::default()),
         own: Own::read().context("read the agent's own namespaces")?,
     });
@@ -62,6 +74,9 @@ pub fn run(options: &cli::Agent) -> Result<()> {
         .name("door".to_owned())
         .spawn(move || door::keep(&listener, room, &hall))
         .context("start the thread that accepts clients")?;
+    if let Some(listener) = metrics {
+        metrics::start(listener, jobs).context("start the thread that serves metrics")?;
+    }
     let budget = Budget::new(options.max_answers as usize * (1 << 20));
     let mut table = Table::new(session, inbox, budget);
     notify.ready();

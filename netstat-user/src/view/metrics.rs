@@ -3,7 +3,7 @@
 //! Formats: <https://prometheus.io/docs/specs/om/open_metrics_spec/> and
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Write as _, net::{IpAddr, Ipv4Addr, Ipv6Addr}};
 
 use crate::conn::tally::{BOUNDS_NS, Histogram, Tally};
 
@@ -61,6 +61,30 @@ pub struct Load {
     pub connections: u64,
 }
 
+/// Adds up what belongs to each listener: queues of those that share an address and port, and
+/// connections, of which each counts at the listener that the kernel would find for it.
+#[must_use]
+pub fn loads(
+    queues: impl IntoIterator<Item = (Listener, u64)>,
+    connections: impl IntoIterator<Item = Listener>,
+) -> BTreeMap<Listener, Load> {
+    let mut loads: BTreeMap<Listener, Load> = BTreeMap::new();
+    for (listener, queue) in queues {
+        loads.entry(listener).or_default().queue += queue;
+    }
+    for end in connections {
+        let any4 = end.addr.is_ipv4().then_some(Ipv4Addr::UNSPECIFIED.into());
+        let any6 = Some(Ipv6Addr::UNSPECIFIED.into());
+        for addr in [Some(end.addr), any4, any6].into_iter().flatten() {
+            if let Some(load) = loads.get_mut(&Listener { addr, ..end }) {
+                load.connections += 1;
+                break;
+            }
+        }
+    }
+    loads
+}
+
 /// All that is shown, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
@@ -76,6 +100,8 @@ pub struct Sample {
     pub events: u64,
     /// Events lost, by cause.
     pub lost: [(&'static str, u64); 4],
+    /// Events of half-open connections that a flood kept out; their rows are read when needed.
+    pub over_budget: u64,
     /// Times that the table was compared with the kernel because of a loss.
     pub healings: u64,
     /// Times that it was compared without a reason.
@@ -195,6 +221,11 @@ fn own(page: &mut Page, sample: &Sample) {
     }
     for (name, help, count) in [
         ("netstat_events", "Socket events taken in.", sample.events),
+        (
+            "netstat_events_over_budget",
+            "Events of half-open connections that a flood kept out.",
+            sample.over_budget,
+        ),
         (
             "netstat_healings",
             "Comparisons with the kernel because events were lost.",
@@ -391,6 +422,35 @@ mod tests {
         let sockets = numbers("netstat_listener_sockets{");
         assert_eq!(sockets[0], 1000);
         assert_eq!(sockets.iter().sum::<u64>(), 1000 * 1001 / 2);
+    }
+
+    #[test]
+    fn a_connection_counts_at_the_listener_that_the_kernel_would_find() {
+        let at = |netns, addr: &str, port| Listener {
+            netns,
+            addr: addr.parse().expect("an address"),
+            port,
+        };
+        let listeners = [
+            at(1, "10.0.0.1", 80),
+            at(1, "0.0.0.0", 80),
+            at(1, "::", 80),
+            at(1, "::", 81),
+            at(2, "10.0.0.1", 80),
+        ];
+        let queues = listeners.into_iter().map(|listener| (listener, 1));
+        let shared = [(at(1, "::", 81), 5)];
+        let connections = [
+            at(1, "10.0.0.1", 80),
+            at(1, "10.0.0.2", 80),
+            at(1, "fe80::1", 80),
+            at(1, "10.0.0.1", 81),
+            at(1, "10.0.0.1", 82),
+            at(3, "10.0.0.1", 80),
+        ];
+        let loads = loads(queues.chain(shared), connections);
+        let found = listeners.map(|listener| (loads[&listener].queue, loads[&listener].connections));
+        assert_eq!(found, [(1, 1), (1, 1), (1, 1), (6, 1), (1, 0)]);
     }
 
     #[test]
