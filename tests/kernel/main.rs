@@ -9,6 +9,7 @@ mod log;
 mod log_ends;
 mod log_output;
 mod losses;
+mod metrics;
 mod owners;
 mod random;
 mod rescans;

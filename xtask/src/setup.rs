@@ -58,6 +58,11 @@ const TEST_TOOLS: [Tool; 8] = [
         why: "tests look for mistakes in the man pages",
     },
     Tool {
+        program: "prometheus",
+        packages: &["prometheus"],
+        why: "tests have the metrics checked and scraped",
+    },
+    Tool {
         program: "zsh",
         packages: &["zsh"],
         why: "tests load the completions",

@@ -234,10 +234,22 @@ mod tests {
 
     #[test]
     fn only_local_names_are_answered() {
-        for host in ["127.0.0.1:9464", "localhost", "LOCALHOST:1", "[::1]:9464", "127.9.9.9"] {
+        for host in [
+            "127.0.0.1:9464",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:9464",
+            "127.9.9.9",
+        ] {
             assert!(is_local(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:9464", "127.0.0.1.evil.example", "", "10.0.0.1:1"] {
+        for host in [
+            "evil.example",
+            "evil.example:9464",
+            "127.0.0.1.evil.example",
+            "",
+            "10.0.0.1:1",
+        ] {
             assert!(!is_local(host), "{host}");
         }
     }

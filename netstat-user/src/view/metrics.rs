@@ -3,7 +3,11 @@
 //! Formats: <https://prometheus.io/docs/specs/om/open_metrics_spec/> and
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::{IpAddr, Ipv4Addr, Ipv6Addr}};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use crate::conn::tally::{BOUNDS_NS, Histogram, Tally};
 
@@ -449,7 +453,8 @@ mod tests {
             at(3, "10.0.0.1", 80),
         ];
         let loads = loads(queues.chain(shared), connections);
-        let found = listeners.map(|listener| (loads[&listener].queue, loads[&listener].connections));
+        let found =
+            listeners.map(|listener| (loads[&listener].queue, loads[&listener].connections));
         assert_eq!(found, [(1, 1), (1, 1), (1, 1), (6, 1), (1, 0)]);
     }
 
