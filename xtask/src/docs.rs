@@ -14,8 +14,19 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The directory below which man/ and completions/ are written
-    #[arg(long, default_value = "target/dist", value_name = "DIR")]
+    #[arg(long, default_value = DIRECTORY, value_name = "DIR")]
     out: PathBuf,
+}
+
+/// Where they are written by default.
+const DIRECTORY: &str = "target/dist";
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            out: DIRECTORY.into(),
+        }
+    }
 }
 
 /// Sets up, builds the generator, and runs it.

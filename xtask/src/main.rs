@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod dist;
 mod docs;
 mod exec;
 mod linker;
@@ -37,6 +38,8 @@ enum Task {
     Build(build::Options),
     /// Write target/dist/man/*.1 and target/dist/completions/ (bash, zsh, fish)
     Docs(docs::Options),
+    /// Make the Debian package in target/debian
+    Dist(dist::Options),
     /// Build, then run netstat-bpf as root with the arguments after `--`
     Run(run::Options),
     /// Everything that CI checks: format, lints, unit tests, tests on this kernel, tidy
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Setup(options) => setup::run(&options).map(|_| ExitCode::SUCCESS),
         Task::Build(options) => build::run(&options).map(|_| ExitCode::SUCCESS),
         Task::Docs(options) => docs::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),

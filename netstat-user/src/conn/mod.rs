@@ -23,4 +23,5 @@ pub mod seed;
 pub mod table;
 #[cfg(test)]
 mod table_tests;
+pub mod tally;
 pub mod types;

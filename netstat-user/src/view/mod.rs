@@ -15,6 +15,7 @@ pub mod journal;
 pub mod json;
 pub mod log;
 pub mod masq;
+pub mod metrics;
 pub mod names;
 pub mod radio;
 pub mod route;
