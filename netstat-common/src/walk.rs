@@ -47,6 +47,8 @@ pub struct WalkState {
     pub found: u32,
     /// Chains that changed under the walk.
     pub again: u32,
+    /// The node that the walk stands on, 0 between two chains, where every run begins.
+    pub node: u64,
 }
 
-const _: () = assert!(size_of::<WalkState>() == 40);
+const _: () = assert!(size_of::<WalkState>() == 48);

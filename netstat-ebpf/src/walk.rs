@@ -134,10 +134,9 @@ unsafe fn send_tables(tables: *const u8) -> bool {
     emit(&record, Counter::SeedWaits)
 }
 
-/// A `WalkState` on the stack, and the node that the walk stands on.
+/// A `WalkState` on the stack, and the caller's network namespace.
 struct Cursor {
     state: WalkState,
-    node: u64,
     net: u64,
 }
 
@@ -155,9 +154,11 @@ pub fn walk(_ctx: RawTracePointContext) -> i32 {
     };
     // SAFETY: as in `walk_nets`.
     unsafe {
+        // The node is 0, and that it comes from the map matters: verifiers before 6.8 follow a
+        // callback once, from the stack as it is before the first call. A constant there is one
+        // for them in every call, and they cut out the branches for all other values.
         let mut cursor = Cursor {
             state: *state,
-            node: 0,
             net: own_net(),
         };
         cursor.state.status = MORE;
@@ -171,20 +172,20 @@ unsafe extern "C" fn step(_: u64, cursor: *mut c_void) -> i64 {
     // SAFETY: `cursor` is the `Cursor` of `walk`; probe reads check addresses.
     unsafe {
         let cursor = &mut *cursor.cast::<Cursor>();
-        if cursor.node == 0 {
+        if cursor.state.node == 0 {
             return next_bucket(cursor);
         }
         if !send_socket(cursor) {
             cursor.state.status = FULL;
             return 1;
         }
-        let next: u64 = Probe::load(cursor.node as *const u8);
+        let next: u64 = Probe::load(cursor.state.node as *const u8);
         if next & 1 == 0 {
             // 0, which no chain has, is memory that cannot be read: walk the chain again.
-            cursor.node = next;
+            cursor.state.node = next;
             return 0;
         }
-        cursor.node = 0;
+        cursor.state.node = 0;
         if next == marker(&cursor.state) {
             cursor.state.next += 1;
         } else {
@@ -224,7 +225,7 @@ unsafe fn next_bucket(cursor: &mut Cursor) -> i64 {
             return 1;
         }
         if first & 1 == 0 {
-            cursor.node = first;
+            state.node = first;
         } else {
             state.next += 1;
         }
@@ -235,7 +236,7 @@ unsafe fn next_bucket(cursor: &mut Cursor) -> i64 {
 /// Sends the socket that the walk stands on, if it is wanted. `false`: the ring is full.
 #[inline(always)]
 unsafe fn send_socket(cursor: &mut Cursor) -> bool {
-    let sk = cursor.node - SKC_NODE.load();
+    let sk = cursor.state.node - SKC_NODE.load();
     // SAFETY: probe reads check the address.
     unsafe {
         if cursor.state.only & ONLY_HALF_OPEN != 0

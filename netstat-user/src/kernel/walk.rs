@@ -124,7 +124,13 @@ impl Session {
             }
             stuck = if state.next == before { stuck + 1 } else { 0 };
             if stuck > PATIENCE {
-                bail!("bucket {before} of a TCP hash table never stood still");
+                bail!(
+                    "bucket {before} of a TCP hash table never stood still (status {}, {} sockets, \
+                     {} chains walked again)",
+                    state.status,
+                    state.found,
+                    state.again
+                );
             }
         }
     }
