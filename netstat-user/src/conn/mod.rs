@@ -23,5 +23,4 @@ pub mod seed;
 pub mod table;
 #[cfg(test)]
 mod table_tests;
-pub mod tally;
 pub mod types;

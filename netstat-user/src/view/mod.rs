@@ -15,7 +15,6 @@ pub mod journal;
 pub mod json;
 pub mod log;
 pub mod masq;
-pub mod metrics;
 pub mod names;
 pub mod radio;
 pub mod route;
