@@ -50,7 +50,7 @@ const TEST_TOOLS: [Tool; 2] = [
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = setup::run(&setup::Options::default())?;
     build::build(&toolchain, &build::Options::default())?;
-    docs::run(&docs::Options::default())?;
+    docs::write(&toolchain, Path::new(docs::DIRECTORY))?;
     cargo_deb()?;
     let directory = workspace().join("target/debian");
     // Only the new package is to be found.

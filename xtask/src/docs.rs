@@ -1,6 +1,6 @@
 //! `cargo xtask docs`: the man pages and completions, from the description that the program parses by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -8,6 +8,7 @@ use clap::Args;
 use crate::{
     exec::{cargo, exec, say, workspace},
     setup,
+    toolchain::BpfToolchain,
 };
 
 /// Where to.
@@ -19,15 +20,7 @@ pub(crate) struct Options {
 }
 
 /// Where they are written by default.
-const DIRECTORY: &str = "target/dist";
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            out: DIRECTORY.into(),
-        }
-    }
-}
+pub(crate) const DIRECTORY: &str = "target/dist";
 
 /// Sets up, builds the generator, and runs it.
 ///
@@ -35,7 +28,15 @@ impl Default for Options {
 /// What set-up, cargo or the generator meet.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = setup::run(&setup::Options::default())?;
-    let directory = workspace().join(&options.out);
+    write(&toolchain, &options.out)
+}
+
+/// Builds the generator and runs it, where set-up has run; `out` is below the workspace.
+///
+/// # Errors
+/// What cargo or the generator meet.
+pub(crate) fn write(toolchain: &BpfToolchain, out: &Path) -> Result<()> {
+    let directory = workspace().join(out);
     let mut cargo = cargo();
     toolchain.apply(&mut cargo);
     cargo

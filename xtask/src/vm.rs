@@ -150,7 +150,9 @@ fn boot(
         say(&format!(
             "the guest ended before its init started (attempt {attempt} of {ATTEMPTS})"
         ));
-        eprint!("{console}");
+        if !options.verbose {
+            eprint!("{console}");
+        }
     }
     let names: Vec<&str> = scripts.iter().map(|script| script.name.as_str()).collect();
     let wrong = qemu::judge(&console, &names);
