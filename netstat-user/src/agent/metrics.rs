@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderName},
+    header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -164,8 +164,8 @@ async fn answer(
 
 /// The answer to what is no request for metrics.
 fn refusal(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    if !host.is_none_or(is_local) {
+    let host = headers.get(HOST);
+    if !host.is_none_or(|host| host.to_str().is_ok_and(is_local)) {
         let text = "only by a loopback address or as localhost\n";
         return Some(plain(StatusCode::FORBIDDEN, text));
     }
@@ -194,7 +194,9 @@ fn is_local(host: &str) -> bool {
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -214,7 +216,7 @@ fn with(
 ) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
-    let value = hyper::header::HeaderValue::from_static(value);
+    let value = HeaderValue::from_static(value);
     response.headers_mut().insert(name, value);
     response
 }
@@ -240,6 +242,7 @@ mod tests {
             "LOCALHOST:1",
             "[::1]:9464",
             "127.9.9.9",
+            "[::ffff:127.0.0.1]:9464",
         ] {
             assert!(is_local(host), "{host}");
         }
@@ -263,5 +266,10 @@ mod tests {
         assert_eq!(status(&Method::HEAD, "/metrics"), None);
         assert_eq!(status(&Method::POST, "/metrics"), Some(405));
         assert_eq!(status(&Method::GET, "/../etc/passwd"), Some(404));
+        let mut headers = HeaderMap::new();
+        let bytes = HeaderValue::from_bytes(b"\xe9vil").expect("a header's value");
+        headers.insert(HOST, bytes);
+        let refused = refusal(&Method::GET, "/metrics", &headers);
+        assert_eq!(refused.expect("refused").status(), StatusCode::FORBIDDEN);
     }
 }
