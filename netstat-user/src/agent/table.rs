@@ -170,8 +170,11 @@ impl Table {
                 Job::Snapshot(job) => snapshots.push(job),
                 Job::Status(answer) => self.status(&answer),
                 Job::Metrics(answer) => {
-                    // Who asked may be gone, and without rows there are no metrics to show.
-                    let _ = self.sample().map(|sample| answer.send(sample));
+                    // Without rows there are no metrics to show: the answer ends unsent, which is told.
+                    if let Ok(sample) = self.sample() {
+                        // Who asked may be gone.
+                        drop(answer.send(sample));
+                    }
                 }
             }
         }
