@@ -26,7 +26,7 @@ const BUILD_TOOLS: [Tool; 1] = [Tool {
     why: "Rust links programs with it",
 }];
 
-const TEST_TOOLS: [Tool; 8] = [
+const TEST_TOOLS: [Tool; 9] = [
     Tool {
         program: "netstat",
         packages: &["net-tools"],
