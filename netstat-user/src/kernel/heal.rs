@@ -37,18 +37,7 @@ pub(super) enum Scope {
     HalfOpen,
 }
 
-/// What was wrong with a row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// The kernel has it, the table had not.
-    Missing,
-    /// The table had it, the kernel has not.
-    Extra,
-    /// It was in another state.
-    State,
-    /// The kernel has another socket at that address.
-    Replaced,
-}
+pub use crate::conn::compare::Fault;
 
 /// A row that was wrong, as it was (or, a missing one, as it is now).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +51,12 @@ pub struct Mismatch {
 /// What one comparison with the kernel came to. The table is right again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// Rows of the table that were compared.
+    pub rows: usize,
     /// Rows that were wrong.
     pub mismatches: Vec<Mismatch>,
-    /// Rows that are too young to be judged and looked wrong.
-    pub undecided: usize,
+    /// Sockets that look wrong and may not be: too young to be judged, or changing meanwhile.
+    pub undecided: Vec<u64>,
 }
 
 impl Session {
@@ -123,7 +114,7 @@ impl Session {
         self.health.healings += 1;
         if self.can_look() {
             let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (found.undecided > 0).then(clock::ktime);
+            self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
             self.health.in_doubt = None;
         } else {
             let undecided = self.heal_from_proc(news)?;
@@ -139,7 +130,8 @@ impl Session {
         let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
         if self.recheck.is_some_and(due) {
             let undecided = if self.can_look() {
-                self.reconcile(Scope::Everything, news)?.undecided > 0
+                let found = self.reconcile(Scope::Everything, news)?;
+                !found.undecided.is_empty()
             } else {
                 self.heal_from_proc(news)?
             };
@@ -183,7 +175,9 @@ impl Session {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));
         }
         let mut gone = Vec::new();
-        for (skaddr, before, row) in self.read_unchanged(&known, news)? {
+        let unchanged = self.read_unchanged(&known, news)?;
+        findings.rows = unchanged.len();
+        for (skaddr, before, row) in unchanged {
             if row.kind == ROW_GONE {
                 gone.push(skaddr);
                 continue;
@@ -192,11 +186,11 @@ impl Session {
             if is_young(&before, now) {
                 // The event comes before the state is stored.
                 let same = before.state == TcpState::from_kernel(row.state);
-                findings.undecided += usize::from(!same);
+                findings.undecided.extend((!same).then_some(skaddr));
             } else {
                 match self.table.correct(skaddr, &row, now, &mut news.changes) {
                     Correction::Fine => {}
-                    Correction::Undecided => findings.undecided += 1,
+                    Correction::Undecided => findings.undecided.push(skaddr),
                     Correction::Replaced => findings.note(Fault::Replaced, before),
                     // Without the log, changes between two listed states are not sent.
                     Correction::Restated if self.purpose != Purpose::Log => {}
@@ -217,7 +211,7 @@ impl Session {
                 continue;
             }
             if is_young(&before, now) && before.state != TcpState::Close {
-                findings.undecided += 1;
+                findings.undecided.push(skaddr);
                 continue;
             }
             let carried_on = self.table.is_carried_on(SockId::Kernel(skaddr));

@@ -22,6 +22,7 @@ use crate::{
     clock,
     conn::{
         table::ConnTable,
+        trail::Trail,
         types::{Change, Ktime},
     },
 };
@@ -80,6 +81,9 @@ pub struct Session {
     pub events: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
+    pub(super) trail: Trail,
+    /// When the trail was last asked for.
+    pub(super) looked_at: Option<Ktime>,
     /// When a healing left sockets that were too young to be judged.
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
@@ -194,6 +198,8 @@ impl Session {
             events: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
+            trail: Trail::default(),
+            looked_at: None,
             recheck: None,
             later: News::default(),
             sleeping,
@@ -240,6 +246,7 @@ impl Session {
         self.heal_the_rest(news)?;
         self.health.over_budget = counters.get(Counter::OverBudget);
         self.follow_flood(news)?;
+        self.forget_trail();
         self.check_up(news)
     }
 
@@ -257,12 +264,15 @@ impl Session {
             pid_of_inode,
             health,
             tables_found,
+            trail,
             ..
         } = self;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
                 *events += 1;
+                trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
+                trail.note(&event, table);
             }
             Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),

@@ -1,6 +1,7 @@
 //! The ways to run.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 mod choose;
 #[cfg(test)]

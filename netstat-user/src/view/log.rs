@@ -291,7 +291,7 @@ fn json_end(end: &Endpoint) -> JsonEnd {
     }
 }
 
-pub(super) fn utc(wall_ns: u64) -> String {
+pub(crate) fn utc(wall_ns: u64) -> String {
     let mut text = Vec::new();
     date(&mut text, wall_ns, UtcOffset::UTC);
     text.push(b'Z');
