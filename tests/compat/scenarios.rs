@@ -14,7 +14,7 @@ use std::{
 
 use netstat_tests::{fixture::Bench, wait};
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output();
@@ -23,7 +23,7 @@ fn ip(arguments: &str) {
 }
 
 /// A socket that std does not make.
-fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
     assert!(

@@ -198,15 +198,24 @@ impl Bench {
     /// # Panics
     /// The file does not exist, or the mount fails.
     pub fn cover_file(&self, path: &str, text: &str) {
+        let own = self.rewrite_cover(path, text);
+        let none = None::<&str>;
+        mount(Some(&own), path, none, MsFlags::MS_BIND, none)
+            .unwrap_or_else(|error| panic!("a text over {path}: {error}"));
+    }
+
+    /// Changes the text that stands over a file of the system; gives where it is kept.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn rewrite_cover(&self, path: &str, text: &str) -> PathBuf {
         // Not in the directory that stands for /proc, which tests empty.
         let own = self
             .covers
             .path()
             .join(path.trim_start_matches('/').replace('/', "-"));
         fs::write(&own, text).unwrap_or_else(|error| panic!("write {}: {error}", own.display()));
-        let none = None::<&str>;
-        mount(Some(&own), path, none, MsFlags::MS_BIND, none)
-            .unwrap_or_else(|error| panic!("a text over {path}: {error}"));
+        own
     }
 
     /// Writes a file of the fixture.
@@ -265,7 +274,7 @@ impl Bench {
     /// device. A difference counts unless the reference then differs from itself; then both are
     /// asked anew, and the last time every difference counts.
     pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
-        let run = |program: &OsStr| start(program, arguments, &change);
+        let run = |program: &OsStr| run_once(program, arguments, &change);
         let (reference, program) = (OsStr::new(REFERENCE), ours_path());
         let (mut real, mut ours) = (run(reference), run(program.as_os_str()));
         for _ in 1..ATTEMPTS {
@@ -281,7 +290,8 @@ impl Bench {
         self.judge(arguments, &real, &ours);
     }
 
-    fn judge(&mut self, arguments: &[&str], real: &Output, ours: &Output) {
+    /// Keeps the difference of what both said, if there is one.
+    pub fn judge(&mut self, arguments: &[&str], real: &Output, ours: &Output) {
         self.compared += 1;
         if !is_same(real, ours) {
             self.differences
@@ -308,6 +318,11 @@ impl Bench {
         let [real, ours] = self.rounds(arguments, first);
         let begun = real.lines().filter(|line| line.starts_with(first));
         assert_eq!(begun.count(), 2, "netstat {arguments:?} ends: {real}");
+        self.judge_texts(arguments, &real, &ours);
+    }
+
+    /// As [`Self::judge`], for what is not the whole of an output.
+    pub fn judge_texts(&mut self, arguments: &[&str], real: &str, ours: &str) {
         self.compared += 1;
         if real != ours {
             self.differences.push(format!(
@@ -320,18 +335,18 @@ impl Bench {
     /// The first two rounds of the reference and of ours.
     pub fn rounds(&self, arguments: &[&str], first: &str) -> [String; 2] {
         [OsStr::new(REFERENCE), ours_path().as_os_str()]
-            .map(|program| two_rounds(program, arguments, first))
+            .map(|program| two_rounds(program, arguments, first, |_| {}))
     }
 
     /// What the reference prints.
     pub fn real(&self, arguments: &[&str]) -> String {
-        let output = start(OsStr::new(REFERENCE), arguments, |_| {});
+        let output = run_once(OsStr::new(REFERENCE), arguments, |_| {});
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What ours prints on standard output, and its status.
     pub fn ours(&self, arguments: &[&str], change: impl Fn(&mut Command)) -> (String, Option<i32>) {
-        let output = start(ours_path().as_os_str(), arguments, change);
+        let output = run_once(ours_path().as_os_str(), arguments, change);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (text, output.status.code())
     }
@@ -364,14 +379,25 @@ impl Bench {
 }
 
 /// Reads until a third round begins, and returns what is before it.
-fn two_rounds(program: &OsStr, arguments: &[&str], first: &str) -> String {
+///
+/// # Panics
+/// It cannot be run.
+pub fn two_rounds(
+    program: &OsStr,
+    arguments: &[&str],
+    first: &str,
+    change: impl Fn(&mut Command),
+) -> String {
     const ROUNDS: usize = 2;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg0("netstat")
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::piped());
+    change(&mut command);
+    let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
     let stdout = child.stdout.take().expect("stdout is a pipe");
@@ -393,7 +419,11 @@ fn is_same(one: &Output, other: &Output) -> bool {
     one.status == other.status && one.stdout == other.stdout && one.stderr == other.stderr
 }
 
-fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
+/// Runs one of the programs to its end, called `netstat`, in the C locale.
+///
+/// # Panics
+/// It cannot be run.
+pub fn run_once(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(program);
     command
         .arg0("netstat")

@@ -93,7 +93,8 @@ impl Session {
 
     /// What /proc lists and no event has told.
     fn seed_from_proc(&mut self) -> Result<()> {
-        let seeds = proc::tcp_sockets(self.netns)?;
+        let seeds = proc::tcp_sockets(self.netns, self.proc_seeds)?;
+        self.proc_seeds += seeds.len() as u64;
         let owners = proc::owners(Path::new("/proc")).by_inode;
         for seed in seeds {
             let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
@@ -116,7 +117,8 @@ impl Session {
             self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
             self.health.in_doubt = None;
         } else {
-            self.heal_from_proc(news)?;
+            let undecided = self.heal_from_proc(news)?;
+            self.recheck = undecided.then(clock::ktime);
         }
         self.health.exact_since = this_moment();
         Ok(())
@@ -127,33 +129,40 @@ impl Session {
     pub(super) fn heal_the_rest(&mut self, news: &mut News) -> Result<()> {
         let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
         if self.recheck.is_some_and(due) {
-            let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
+            let undecided = if self.can_look() {
+                !self.reconcile(Scope::Everything, news)?.undecided.is_empty()
+            } else {
+                self.heal_from_proc(news)?
+            };
+            self.recheck = undecided.then(clock::ktime);
         }
         Ok(())
     }
 
     /// Without a refresh program: what /proc does not list (any more) is dropped, what it lists is
-    /// added. That is our own namespace; sockets of others stay in doubt.
-    fn heal_from_proc(&mut self, news: &mut News) -> Result<()> {
-        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns)?
+    /// added. That is our own namespace; sockets of others stay in doubt. Gives whether there are
+    /// sockets that are too young to be judged.
+    fn heal_from_proc(&mut self, news: &mut News) -> Result<bool> {
+        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns, 0)?
             .iter()
             .map(|seed| (seed.conn.local, seed.conn.remote))
             .collect();
         let now = clock::ktime();
         let netns = self.netns;
-        let gone = self.table.listed().filter(|conn| {
+        let unlisted = self.table.listed().filter(|conn| {
             let told = listed.contains(&(conn.local, conn.remote));
-            conn.netns == netns && !told && !is_young(conn, now)
+            conn.netns == netns && !told
         });
-        let gone: Vec<_> = gone.map(|conn| conn.id).collect();
-        for id in gone {
+        let (young, gone): (Vec<_>, Vec<_>) = unlisted
+            .map(|conn| (is_young(conn, now), conn.id))
+            .partition(|(young, _)| *young);
+        for (_, id) in gone {
             self.table.forget(id, now, &mut news.changes);
         }
         self.seed_from_proc()?;
         let others = self.table.listed().any(|conn| conn.netns != netns);
         self.health.in_doubt = others.then_some(Doubt::Everything);
-        Ok(())
+        Ok(!young.is_empty())
     }
 
     /// Compares the table with the kernel and sets it right. Exact while sockets come and go: what

@@ -68,6 +68,8 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
     match start(purpose) {
         Ok(live) => Box::new(live),
         Err(reason) => {
+            // A verifier's log has many lines; its first says what is refused.
+            let reason = reason.lines().next().unwrap_or_default();
             if options.continuous {
                 eprintln!("netstat-bpf: every round reads /proc anew: {reason}");
             } else if forced == "kernel" {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::Write,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     thread,
@@ -31,7 +31,7 @@ use super::{
 pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: bool) -> u8 {
     default_sigpipe();
     let mut out = Stdout::new();
-    let mut err = io::stderr();
+    let mut err = out.stderr();
     let args: Vec<_> = args.map(OsString::into_vec).collect();
     let around = Surroundings {
         posixly_correct: std::env::var_os("POSIXLY_CORRECT").is_some(),
