@@ -8,6 +8,7 @@ pub mod continuous;
 pub mod fixture;
 mod kinds;
 pub mod log;
+pub mod mounted;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
