@@ -7,6 +7,7 @@ pub mod agent;
 pub mod continuous;
 pub mod fixture;
 mod kinds;
+mod live;
 pub mod log;
 pub mod mounted;
 pub mod netns;
