@@ -256,6 +256,15 @@ impl Session {
         self.health
     }
 
+    /// Makes the calling thread's network namespace ours: what is listed and counted as our own.
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn follow_thread(&mut self) -> Result<()> {
+        self.netns = own_netns()?;
+        Ok(())
+    }
+
     pub(super) fn take(&mut self, news: &mut News) {
         let Self {
             ring,

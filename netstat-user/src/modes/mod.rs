@@ -12,6 +12,7 @@ pub mod live;
 mod live_rows;
 pub mod log;
 pub mod masq;
+mod netns;
 mod netstat;
 pub mod privilege;
 mod report;

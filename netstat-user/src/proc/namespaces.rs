@@ -164,8 +164,14 @@ impl Found {
 
     /// Looks at descriptors until each wanted namespace is found.
     pub fn look_for(&mut self, wanted: impl Fn(&BTreeMap<u32, Namespace>) -> bool) {
-        if !wanted(&self.namespaces) {
-            self.held(wanted);
+        if wanted(&self.namespaces) {
+            return;
+        }
+        let hidden = self.hidden.len();
+        self.held(&wanted);
+        if wanted(&self.namespaces) {
+            // What could not be looked at was not needed.
+            self.hidden.truncate(hidden);
         }
     }
 
@@ -205,7 +211,7 @@ impl Found {
     }
 
     fn inhabited(&mut self) {
-        let mut refused = 0;
+        let mut refused = Vec::new();
         for pid in numbers(Path::new("/proc")) {
             let process = PathBuf::from(format!("/proc/{pid}"));
             for thread in numbers(&process.join("task")) {
@@ -218,12 +224,17 @@ impl Found {
                             pid: Some(thread),
                             ..namespace
                         }),
-                        Err(error) => refused += u32::from(is_refusal(&error)),
+                        Err(error) => refused.extend(is_refusal(&error).then_some(thread)),
                     },
-                    Err(error) => refused += u32::from(is_refusal(&error)),
+                    Err(error) => refused.extend(is_refusal(&error).then_some(thread)),
                 }
             }
         }
+        // The directory /proc/TID/net is everybody's, and each namespace has files of its own.
+        let pids = self.namespaces.values().filter_map(|known| known.pid);
+        let known: Vec<_> = pids.filter_map(proc_file).collect();
+        refused.retain(|thread| !proc_file(*thread).is_some_and(|file| known.contains(&file)));
+        let refused = refused.len();
         if refused > 0 {
             self.hidden.push(format!(
                 "{refused} threads of other users (needs CAP_SYS_PTRACE, or root)"
@@ -290,6 +301,12 @@ impl Found {
             ));
         }
     }
+}
+
+/// Which file of /proc/net a thread sees.
+fn proc_file(thread: u32) -> Option<u64> {
+    let file = fs::metadata(format!("/proc/{thread}/net/tcp")).ok()?;
+    Some(file.ino())
 }
 
 fn is_refusal(error: &io::Error) -> bool {
