@@ -38,10 +38,7 @@ const GROUPS: [(Group, &str); 6] = [
     (Group::Selection, "Which protocols and families"),
     (Group::Rows, "Which rows, and how often"),
     (Group::Cells, "What a row shows"),
-    (
-        Group::Form,
-        "Not in net-tools (no abbreviations)",
-    ),
+    (Group::Form, "Not in net-tools (no abbreviations)"),
     (Group::Other, "Other"),
 ];
 

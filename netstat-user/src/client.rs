@@ -111,7 +111,9 @@ fn ask_for_rows(path: &Path, request: &Request, patience: Duration) -> Result<Sn
                 }
                 Said::Progress => continue,
                 Said::Audit(json) => {
-                    let snapshot = found.as_mut().ok_or("the agent's answer has no beginning")?;
+                    let snapshot = found
+                        .as_mut()
+                        .ok_or("the agent's answer has no beginning")?;
                     let answer = serde_json::from_slice(&json);
                     let answer = answer.map_err(|error| format!("the audit's answer: {error}"))?;
                     snapshot.audit = Some(answer);
@@ -299,9 +301,7 @@ impl Talk {
                 | Reply::Rows(_)
                 | Reply::Rows6(_)
                 | Reply::Changed(_),
-            ) => {
-                Err("the agent speaks out of turn".to_owned())
-            }
+            ) => Err("the agent speaks out of turn".to_owned()),
             Err(bad) => Err(bad.to_string()),
         }
     }

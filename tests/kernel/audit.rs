@@ -144,7 +144,9 @@ fn forged(conn: &Conn, states: [TcpState; 2]) -> SockEvent {
 #[test]
 fn a_row_that_the_table_lacks_is_found() {
     let found = damaged(|session, conn| {
-        session.table.forget(conn.id, conn.since.unwrap_or_default(), &mut Vec::new());
+        session
+            .table
+            .forget(conn.id, conn.since.unwrap_or_default(), &mut Vec::new());
     });
     assert_eq!(found.missing, 1, "by /proc: {found:#?}");
     assert_eq!(found.walked.missing, 1, "by the walk: {found:#?}");
@@ -185,7 +187,9 @@ fn a_state_that_was_missed_is_found() {
 fn another_socket_at_the_same_address_is_found() {
     let found = damaged(|session, conn| {
         let id = conn.id;
-        session.table.forget(id, conn.since.unwrap_or_default(), &mut Vec::new());
+        session
+            .table
+            .forget(id, conn.since.unwrap_or_default(), &mut Vec::new());
         let other = Conn {
             remote: netstat_user::conn::types::Endpoint {
                 port: 1,
@@ -250,7 +254,10 @@ fn watching_goes_on_until_it_is_interrupted() {
             serde_json::from_str::<Summary>(&line()).ok()
         });
         let status = watch.wait().expect("it ends");
-        assert!(summary.audits >= 2 && summary.mismatches == 0, "{summary:?}");
+        assert!(
+            summary.audits >= 2 && summary.mismatches == 0,
+            "{summary:?}"
+        );
         let expected = if summary.incomplete > 0 { 2 } else { 0 };
         assert_eq!(status.code(), Some(expected), "{summary:?}");
     });

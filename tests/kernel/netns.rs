@@ -98,7 +98,10 @@ fn a_namespace_that_is_not_there_or_not_ours_is_told() {
             .args(["-ant", "--netns", mounted.name()]);
         let mut none = net.command(ours_path());
         none.args(["-ant", "--netns", "no-such-namespace"]);
-        for (command, told) in [(nobody, "needs CAP_SYS_ADMIN"), (none, "/run/netns/no-such")] {
+        for (command, told) in [
+            (nobody, "needs CAP_SYS_ADMIN"),
+            (none, "/run/netns/no-such"),
+        ] {
             let output = output(command);
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{said}");
@@ -125,12 +128,16 @@ fn a_namespace_that_is_not_there_or_not_ours_is_told() {
 /// What stands between our title and the next.
 fn section(text: &str, inode: u32) -> String {
     let begin = |line: &str| line.starts_with("Network namespace ");
-    let mut lines = text.lines().skip_while(|line| {
-        !(begin(line) && line.contains(&inode.to_string()))
-    });
-    let title = lines.next().unwrap_or_else(|| panic!("no {inode} in {text}"));
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !(begin(line) && line.contains(&inode.to_string())));
+    let title = lines
+        .next()
+        .unwrap_or_else(|| panic!("no {inode} in {text}"));
     assert!(begin(title), "{title}");
-    let lines = lines.take_while(|line| !begin(line)).filter(|line| !line.is_empty());
+    let lines = lines
+        .take_while(|line| !begin(line))
+        .filter(|line| !line.is_empty());
     lines.map(|line| format!("{line}\n")).collect()
 }
 
@@ -169,7 +176,9 @@ fn wait_out() -> SocketAddr {
     let address = listener.local_addr().expect("own address");
     let client = TcpStream::connect(address).expect("connect");
     let (server, _) = listener.accept().expect("accept");
-    client.shutdown(std::net::Shutdown::Write).expect("shut down");
+    client
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shut down");
     drop(client);
     drop(server);
     address
@@ -300,7 +309,9 @@ fn a_namespace_is_known_by_what_was_opened() {
     let inside = netstat_user::proc::namespaces::apart(
         || {
             found.enter().expect("enter it");
-            netstat_user::proc::namespaces::Namespace::own().expect("our own").inode
+            netstat_user::proc::namespaces::Namespace::own()
+                .expect("our own")
+                .inode
         },
         std::thread::yield_now,
     );

@@ -160,7 +160,8 @@ impl Talk {
 
     fn audit(&mut self, audit: Audit, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
         if !(peer.sees_holders && peer.sees_all_namespaces) {
-            let reason = "an audit is for root with CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+            let reason =
+                "an audit is for root with CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
             return Err(Trouble::Refused(Refusal::Rights, reason.to_owned()));
         }
         let (answer, parts) = channel();

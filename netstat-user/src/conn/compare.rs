@@ -66,12 +66,7 @@ impl Place {
     #[must_use]
     pub fn of(conn: &Conn) -> Self {
         const AF_INET6: u16 = 10;
-        Self::new(
-            conn.netns,
-            conn.family == AF_INET6,
-            conn.local,
-            conn.remote,
-        )
+        Self::new(conn.netns, conn.family == AF_INET6, conn.local, conn.remote)
     }
 }
 

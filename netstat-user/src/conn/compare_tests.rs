@@ -170,9 +170,8 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let port = 1u16..12;
     let act = prop_oneof![
-        (port.clone(), 1u8..12, 0u64..3).prop_map(|(port, state, inode)| Act::Born(
-            port, state, inode
-        )),
+        (port.clone(), 1u8..12, 0u64..3)
+            .prop_map(|(port, state, inode)| Act::Born(port, state, inode)),
         (port.clone(), 1u8..12).prop_map(|(port, state)| Act::Moves(port, state)),
         port.prop_map(Act::Dies),
     ];

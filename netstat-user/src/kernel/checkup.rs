@@ -71,7 +71,9 @@ impl Session {
         let mut found = found?;
         // An event that came before or after says that the table was only early or late.
         let socket = |wrong: &Mismatch| wrong.conn.id.kernel().filter(|id| told.contains(id));
-        found.undecided.extend(found.mismatches.iter().filter_map(socket));
+        found
+            .undecided
+            .extend(found.mismatches.iter().filter_map(socket));
         found.mismatches.retain(|wrong| socket(wrong).is_none());
         self.health.audits += 1;
         if !found.mismatches.is_empty() {

@@ -130,7 +130,10 @@ impl Session {
         let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
         if self.recheck.is_some_and(due) {
             let undecided = if self.can_look() {
-                !self.reconcile(Scope::Everything, news)?.undecided.is_empty()
+                !self
+                    .reconcile(Scope::Everything, news)?
+                    .undecided
+                    .is_empty()
             } else {
                 self.heal_from_proc(news)?
             };

@@ -35,11 +35,7 @@ pub(super) enum Reach {
 ///
 /// `NETSTAT_BPF_SOURCE=proc`, `=kernel` and `=agent` force one of them; a forced source that cannot
 /// be used is told and replaced. `agent` is whether an agent may be asked.
-pub(super) fn source(
-    options: &Options,
-    agent: bool,
-    reach: Reach,
-) -> Box<dyn SocketSource + '_> {
+pub(super) fn source(options: &Options, agent: bool, reach: Reach) -> Box<dyn SocketSource + '_> {
     let forced = std::env::var("NETSTAT_BPF_SOURCE").unwrap_or_default();
     let wants_tcp = !options.selected || options.protocols.tcp;
     let demanded = forced == "agent";
@@ -55,12 +51,7 @@ pub(super) fn source(
 }
 
 /// The best source without an agent.
-fn alone(
-    options: &Options,
-    forced: &str,
-    wants_tcp: bool,
-    reach: Reach,
-) -> Box<dyn SocketSource> {
+fn alone(options: &Options, forced: &str, wants_tcp: bool, reach: Reach) -> Box<dyn SocketSource> {
     let wants_lists = !options.selected || options.protocols.udp || options.section(Family::Unix);
     // Other sockets than TCP's have no events: without TCP, no hook is wanted.
     let purpose = if options.continuous && wants_tcp && options.json.is_some() {

@@ -55,7 +55,12 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: boo
 }
 
 /// Prints what was asked for, of the network namespace that the main thread is in.
-pub(super) fn report(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+pub(super) fn report(
+    options: &Options,
+    agent: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
     let proc = PathBuf::from("/proc");
     let mut names = SystemNames::default();
     if let Some(form) = options.json {

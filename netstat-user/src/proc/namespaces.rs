@@ -364,12 +364,7 @@ fn pidfd(pid: u32) -> io::Result<OwnedFd> {
 fn of_socket(process: &OwnedFd, descriptor: i32) -> io::Result<Namespace> {
     // SAFETY: as above.
     let socket = owned(unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_getfd,
-            process.as_raw_fd(),
-            descriptor,
-            0u32,
-        )
+        libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0u32)
     })?;
     // SAFETY: an ioctl without an argument; it gives a new descriptor.
     let namespace = owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into())?;

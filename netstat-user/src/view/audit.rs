@@ -134,7 +134,10 @@ impl Report {
         }
         if self.found_meanwhile > 0 {
             let found = self.found_meanwhile;
-            let _ = writeln!(text, "the tracer's own checks found {found} rows wrong meanwhile");
+            let _ = writeln!(
+                text,
+                "the tracer's own checks found {found} rows wrong meanwhile"
+            );
         }
         if self.half_open_left_out > 0 {
             let left_out = self.half_open_left_out;

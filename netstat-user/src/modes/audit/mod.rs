@@ -115,7 +115,11 @@ fn worse(one: u8, other: u8) -> u8 {
 fn signalled(subject: &mut dyn Subject, signals: &Signals, time: Duration) -> Result<bool> {
     let begin = clock::now();
     loop {
-        match ready(signals, libc::POLLIN, clock::now() + Duration::from_millis(1)) {
+        match ready(
+            signals,
+            libc::POLLIN,
+            clock::now() + Duration::from_millis(1),
+        ) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
             Err(error) => return Err(error).context("wait for signals"),

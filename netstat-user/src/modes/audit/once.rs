@@ -177,7 +177,10 @@ fn lists(
             listing: Listing::default(),
             failed: BTreeMap::new(),
         };
-        for (inode, namespace) in namespaces.iter().filter(|(inode, _)| wanted.contains(inode)) {
+        for (inode, namespace) in namespaces
+            .iter()
+            .filter(|(inode, _)| wanted.contains(inode))
+        {
             // The list of a namespace is whole or not used.
             if let Err(error) = read_list(namespace, &mut lists.listing) {
                 lists.listing.retain(|netns| netns != *inode);
