@@ -65,7 +65,8 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
     if !wanted {
         return Box::new(ProcSource::default());
     }
-    match start(purpose) {
+    let wants_owners = options.programs || options.json.is_some();
+    match start(purpose, wants_owners) {
         Ok(live) => Box::new(live),
         Err(reason) => {
             if options.continuous {
@@ -78,8 +79,11 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool) -> Box<dyn SocketSour
     }
 }
 
-fn start(purpose: Purpose) -> Result<LiveSource, String> {
+fn start(purpose: Purpose, wants_owners: bool) -> Result<LiveSource, String> {
     if let Some(missing) = privilege::missing() {
+        return Err(missing);
+    }
+    if let Some(missing) = wants_owners.then(privilege::missing_for_owners).flatten() {
         return Err(missing);
     }
     if !proc_is_ours() {
