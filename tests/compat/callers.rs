@@ -3,7 +3,10 @@
 
 use std::{
     net::TcpListener,
-    os::{fd::AsRawFd as _, unix::net::UnixListener, unix::process::CommandExt as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::{net::UnixListener, process::CommandExt as _},
+    },
     process::{Child, Command},
 };
 
@@ -197,5 +200,83 @@ fn nobody_and_a_proc_that_hides() {
             mount(Some("proc"), "/proc", Some("proc"), none, Some(option)).expect("mount /proc");
             compare(bench);
         }
+    });
+}
+
+/// Scenario 42: names come from the arguments, whatever the kernel calls a process or its program.
+#[test]
+fn a_deleted_program_and_a_changed_name() {
+    Bench::run(|bench| {
+        ip("link set lo up");
+        let directory = tempfile::tempdir().expect("a directory");
+        let copy = directory.path().join("a-copy");
+        std::fs::copy("/usr/bin/sleep", &copy).expect("copy a program");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        // SAFETY: no pointers.
+        let done = unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_SETFD, 0) };
+        assert_eq!(done, 0, "let the listener be inherited");
+        let mut first = Command::new(&copy);
+        first.arg0("/some where/else").arg("1000");
+        let first = Holder(first.spawn().expect("run the copy"));
+        std::fs::remove_file(&copy).expect("delete the program");
+        drop(listener);
+        let other = TcpListener::bind("127.0.0.1:0").expect("bind");
+        // SAFETY: no pointers.
+        let done = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_SETFD, 0) };
+        assert_eq!(done, 0, "let the listener be inherited");
+        let mut second = Command::new("bash");
+        second.args([
+            "-c",
+            "echo renamed > /proc/$$/comm; while :; do wait -n; sleep 1000 & done",
+        ]);
+        let second = Holder(second.spawn().expect("run bash"));
+        drop(other);
+        let renamed = wait::try_until(|| {
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", second.0.id()));
+            name.is_ok_and(|name| name == "renamed\n").then_some(())
+        });
+        assert!(renamed.is_some(), "bash renames itself");
+        let real = bench.real(&["-ltnp"]);
+        assert!(real.contains(&format!("{}/else", first.0.id())), "{real}");
+        assert!(real.contains(&format!("{}/bash", second.0.id())), "{real}");
+        for source in ["proc", "kernel"] {
+            bench.compare_with(&["-ltnp"], |command| {
+                command.env("NETSTAT_BPF_SOURCE", source);
+            });
+        }
+    });
+}
+
+/// Scenario 43: after the process numbers have begun anew, a child is lower than its parent.
+#[test]
+fn a_child_with_the_lower_number() {
+    Bench::run(|bench| {
+        ip("link set lo up");
+        let listener = TcpListener::bind("127.0.0.1:4300").expect("bind");
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_DUPFD, 20) };
+        assert!(fd >= 20, "a copy to inherit");
+        // SAFETY: the descriptor is new.
+        let copy = unsafe { OwnedFd::from_raw_fd(fd) };
+        let script = format!(
+            "exec unshare -pf --mount-proc bash -c '
+                echo 1000 > /proc/sys/kernel/ns_last_pid
+                ( while [ -e /proc/1/fd/{fd} ]; do :; done
+                  echo 10 > /proc/sys/kernel/ns_last_pid
+                  sleep 100 &
+                  child=$!
+                  (exec -a netstat \"$0\" \"$@\" {fd}>&-)
+                  status=$?
+                  kill $child
+                  exit $status ) &
+                exec {fd}>&-
+                wait $!' \"$0\" \"$@\"",
+        );
+        for source in ["proc", "kernel"] {
+            let script = format!("export NETSTAT_BPF_SOURCE={source}; {script}");
+            let real = bench.compare_through(&script, &["-ltnp"]);
+            assert!(real.contains(" 11/sleep "), "{real}");
+        }
+        drop((listener, copy));
     });
 }

@@ -9,6 +9,7 @@ pub mod fixture;
 mod kinds;
 mod live;
 pub mod log;
+pub mod mounted;
 pub mod netns;
 pub mod oracle;
 pub mod packet;
