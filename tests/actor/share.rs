@@ -27,7 +27,7 @@ use nix::{
     unistd::{self, ForkResult},
 };
 
-use crate::{ADOPT, knock, sockets::borrow};
+use crate::{ADOPT, knock, sockets::borrow, uring};
 
 /// Which of two processes this is.
 pub(crate) enum Side {
@@ -41,6 +41,7 @@ pub(crate) fn fork(control: RawFd, door: &str) -> Result<Side> {
     match unsafe { unistd::fork()? } {
         ForkResult::Parent { child } => Ok(Side::Parent(child.as_raw())),
         ForkResult::Child => {
+            uring::disown();
             // `serve` drops its owner of the parent's connection when it takes the new one over;
             // until then its place is held by a copy of the new one.
             let mine = knock(door)?;

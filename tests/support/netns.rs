@@ -28,6 +28,8 @@ use crate::{
 pub struct Net {
     tun: OnceCell<Tun>,
     door: Rc<Door>,
+    /// A process whose other namespaces commands are to run in, and which of them, for nsenter.
+    beside: Option<(u32, &'static [&'static str])>,
 }
 
 /// Runs `body` on a thread that has a network namespace of its own with `lo` up; processes started
@@ -46,6 +48,7 @@ pub fn within<R: Send>(body: impl FnOnce(&Net) -> R + Send) -> R {
             let net = Net {
                 tun: OnceCell::new(),
                 door: Rc::new(Door::open()),
+                beside: None,
             };
             let value = body(&net);
             drop(net);
@@ -79,9 +82,36 @@ impl Net {
 
     /// A command that runs in the namespace, in the C locale.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.beside {
+            None => Command::new(program),
+            Some((pid, namespaces)) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &pid.to_string()]);
+                command.args(namespaces).arg("--").arg(program);
+                command
+            }
+        };
         command.env("LC_ALL", "C");
         command
+    }
+
+    /// The same network namespace, where commands run in the PID namespace of an actor and with its
+    /// /proc.
+    pub fn among_pids_of(&self, actor: &Actor) -> Self {
+        self.beside(actor, &["--pid", "--mount"])
+    }
+
+    /// The network namespace of an actor.
+    pub fn of(&self, actor: &Actor) -> Self {
+        self.beside(actor, &["--net"])
+    }
+
+    fn beside(&self, actor: &Actor, namespaces: &'static [&'static str]) -> Self {
+        Self {
+            tun: OnceCell::new(),
+            door: Rc::clone(&self.door),
+            beside: Some((actor.pid(), namespaces)),
+        }
     }
 
     /// A directory of this test that every user can enter; gone after the test.
@@ -97,7 +127,12 @@ impl Net {
 
     /// The number that the kernel and `netstat-bpf log` know this namespace by.
     pub fn inode(&self) -> u64 {
-        own_inode()
+        match self.beside {
+            Some((pid, ["--net"])) => fs::metadata(format!("/proc/{pid}/ns/net"))
+                .expect("stat the network namespace of a process")
+                .ino(),
+            _ => own_inode(),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{Signal, kill},
+        socket::{getsockopt, sockopt::PeerCredentials},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -72,12 +73,14 @@ impl Door {
         let mut control = BufReader::new(stream);
         let mut hello = String::new();
         control.read_line(&mut hello).expect("an actor's greeting");
-        let pid = hello.trim().strip_prefix("hello ").map(str::parse);
-        let Some(Ok(pid)) = pid else {
+        let own_pid = hello.trim().strip_prefix("hello ").map(str::parse);
+        let Some(Ok(own_pid)) = own_pid else {
             panic!("an actor said {hello:?}");
         };
+        let peer = getsockopt(control.get_ref(), PeerCredentials).expect("who the actor is");
         Actor {
-            pid: Pid::from_raw(pid),
+            pid: Pid::from_raw(peer.pid()),
+            own_pid,
             control: RefCell::new(control),
             door: Rc::clone(self),
         }
@@ -105,6 +108,8 @@ impl FromStr for Fd {
 /// A process of the test; killed and reaped when dropped.
 pub struct Actor {
     pid: Pid,
+    /// In its own PID namespace.
+    own_pid: i32,
     control: RefCell<BufReader<UnixStream>>,
     door: Rc<Door>,
 }
@@ -126,9 +131,14 @@ impl Actor {
         actor
     }
 
-    /// Process number.
+    /// Process number, as the tests see it.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()
+    }
+
+    /// Process number in its own PID namespace.
+    pub fn own_pid(&self) -> u32 {
+        self.own_pid.cast_unsigned()
     }
 
     /// Sends one command and returns the values of the reply.
@@ -242,10 +252,40 @@ impl Actor {
     /// A child with the same descriptors.
     #[track_caller]
     pub fn fork(&self) -> Actor {
-        let pid: i32 = self.ask("fork");
+        self.bear("fork")
+    }
+
+    /// A child with the same descriptor table: what one closes, the other has not any more.
+    #[track_caller]
+    pub fn share(&self) -> Actor {
+        self.bear("share")
+    }
+
+    #[track_caller]
+    fn bear(&self, command: &str) -> Actor {
+        let pid: i32 = self.ask(command);
         let child = self.door.admit();
-        assert_eq!(child.pid.as_raw(), pid, "a stranger knocked");
+        // The parent may be outside the child's PID namespace, or inside one with it.
+        let known = child.pid.as_raw() == pid || child.own_pid == pid;
+        assert!(known, "a stranger knocked");
         child
+    }
+
+    /// The init of a new PID namespace, with a /proc of its own: a grandchild with the same
+    /// descriptors.
+    #[track_caller]
+    pub fn init(&self) -> Actor {
+        let between = self.fork();
+        between.tell("new-pids");
+        let init = between.fork();
+        init.tell("own-proc");
+        init
+    }
+
+    /// A copy of another process's descriptor, by pidfd_getfd.
+    #[track_caller]
+    pub fn take_from(&self, other: &Actor, fd: Fd) -> Fd {
+        self.ask(format_args!("take-from {} {fd}", other.pid))
     }
 
     /// The same program again in this process, as `argv0`; descriptors that close on exec close.
