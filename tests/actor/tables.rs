@@ -11,7 +11,7 @@ use nix::{
     libc,
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
-    sys::resource::{Resource, setrlimit},
+    sys::resource::{Resource, getrlimit, setrlimit},
 };
 
 use crate::knock;
@@ -31,11 +31,7 @@ pub(crate) fn take_from(pid: i32, fd: RawFd) -> Result<RawFd> {
 
 /// Closes all from `first` to `last`; with `unshare`, in a table of its own.
 pub(crate) fn close_range(first: u32, last: u32, alone: bool) -> Result<()> {
-    let flags = if alone {
-        libc::CLOSE_RANGE_UNSHARE
-    } else {
-        0
-    };
+    let flags = if alone { libc::CLOSE_RANGE_UNSHARE } else { 0 };
     // SAFETY: no pointer is passed.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     Errno::result(result).context("close_range")?;
@@ -55,7 +51,7 @@ pub(crate) fn share(door: &str) -> Result<Result<UnixStream, i32>> {
 
 /// Has at least so many descriptors, copies of `fd`.
 pub(crate) fn fill(count: RawFd, fd: RawFd) -> Result<()> {
-    allow(count + 1024)?;
+    allow_many()?;
     loop {
         // SAFETY: no pointer is passed.
         let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
@@ -67,15 +63,16 @@ pub(crate) fn fill(count: RawFd, fd: RawFd) -> Result<()> {
 
 /// A copy with this number or the next free one.
 pub(crate) fn duplicate_at(fd: RawFd, at_least: RawFd) -> Result<RawFd> {
-    allow(at_least + 1024)?;
+    allow_many()?;
     // SAFETY: no pointer is passed.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, at_least) };
     Ok(Errno::result(copy)?)
 }
 
-fn allow(descriptors: RawFd) -> Result<()> {
-    let limit = u64::try_from(descriptors)?;
-    setrlimit(Resource::RLIMIT_NOFILE, limit, limit.max(1 << 20)).context("setrlimit")
+/// As many as this user may have.
+fn allow_many() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("setrlimit")
 }
 
 /// Children from now on are in a PID namespace of their own; the first is its init.

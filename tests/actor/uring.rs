@@ -46,7 +46,10 @@ fn run(entry: &squeue::Entry) -> Result<i32> {
     unsafe { ring.submission().push(entry) }.context("a full submission queue")?;
     ring.submit_and_wait(1).context("io_uring_enter")?;
     let done = ring.completion().next().context("no completion")?;
-    Ok(Errno::result(done.result()).map_err(|_| Errno::from_raw(-done.result()))?)
+    match done.result() {
+        error @ ..0 => Err(Errno::from_raw(-error).into()),
+        result => Ok(result),
+    }
 }
 
 fn socket_of(family: AddressFamily) -> opcode::Socket {
@@ -81,14 +84,26 @@ pub(crate) fn accept_direct(listener: RawFd) -> Result<i32> {
     without_blocking(listener, || run(&entry))
 }
 
-/// Connects a socket in a slot.
+/// Begins to connect a socket in a slot, and does not wait for it.
 pub(crate) fn connect_direct(address: SocketAddr) -> Result<i32> {
+    let socket = socket_of(family(address)).flags(libc::SOCK_NONBLOCK);
     let slot = Some(DestinationSlot::auto_target());
-    let slot = run(&socket_of(family(address)).file_index(slot).build())?;
+    let slot = run(&socket.file_index(slot).build())?;
     let name = SockaddrStorage::from(address);
-    let entry = opcode::Connect::new(Fixed(slot.cast_unsigned()), name.as_ptr().cast(), name.len());
-    run(&entry.build())?;
-    Ok(slot)
+    let entry = opcode::Connect::new(
+        Fixed(slot.cast_unsigned()),
+        name.as_ptr().cast(),
+        name.len(),
+    );
+    match run(&entry.build()) {
+        Err(error) if !goes_on(&error) => Err(error),
+        _ => Ok(slot),
+    }
+}
+
+fn goes_on(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref::<Errno>();
+    matches!(errno, Some(Errno::EAGAIN | Errno::EINPROGRESS))
 }
 
 /// A descriptor of the socket in a slot, which stays there too.

@@ -22,3 +22,4 @@ mod rights;
 mod seeds;
 mod states;
 mod storm;
+mod synflood;

@@ -4,8 +4,10 @@
 use netstat_tests::{
     continuous::Continuous,
     netns::{Net, within},
-    oracle::{assert_live, assert_same},
+    oracle::{assert_live, assert_same, ours_path, real},
     procs::Actor,
+    row::Row,
+    states::COLUMNS,
 };
 
 use crate::owners::{Stage, connection, listen};
@@ -159,7 +161,7 @@ fn pid_namespaces_in_pid_namespaces() {
 }
 
 /// The /proc of the outer PID namespace, seen by a process of an inner one whose own id is by chance
-/// the same number in both.
+/// the same number in both: what the kernel calls the processes here is not what /proc calls them.
 #[test]
 fn a_proc_of_another_pid_namespace() {
     within(|net| {
@@ -169,18 +171,27 @@ fn a_proc_of_another_pid_namespace() {
         // An init without a /proc of its own: it sees that of the namespace around it.
         let inner = between.fork();
         let (_, at) = listen(&inner);
+        let (_, outer) = listen(&init);
         let view = net.among_pids_of(&inner);
-        // The next process of either namespace is nsenter's child, with this id in both.
-        inner.tell("next-pid 4000");
-        init.tell("next-pid 4000");
-        assert_same(&view, &["-anpt"]);
-        let (_, late) = listen(&init);
-        for address in [at, late] {
-            Stage { net: &view }.expect_row(&address.to_string(), |row| {
+        let stage = Stage { net: &view };
+        for address in [at, outer] {
+            stage.expect_row("owned", |row| {
                 row.local == address.to_string() && row.owner.is_some()
             });
         }
-        assert_same(&view, &["-anpt"]);
+        // The next process of either namespace is what nsenter starts.
+        inner.tell("next-pid 4000");
+        init.tell("next-pid 4000");
+        let mut command = view.command(ours_path());
+        command.env("NETSTAT_BPF_SOURCE", "kernel");
+        let ours = command.args(COLUMNS).output().expect("run netstat-bpf");
+        let said = String::from_utf8_lossy(&ours.stderr);
+        assert!(said.contains("another PID namespace"), "{said}");
+        let mut ours = Row::parse_all(&String::from_utf8_lossy(&ours.stdout));
+        let mut theirs = Row::parse_all(&real(&view, &COLUMNS).stdout);
+        ours.sort();
+        theirs.sort();
+        assert_eq!(ours, theirs);
         drop(inner);
         drop(init);
     });

@@ -21,9 +21,7 @@ fn a_listener_of_io_uring() {
         server.tell(format_args!("uring-accept {}", values[0]));
         stage.expect(address, Some(server.pid()));
         stage.expect_row("accepted", |row| {
-            row.local == values[1]
-                && row.state == "ESTABLISHED"
-                && row.owner == Some(server.pid())
+            row.local == values[1] && row.state == "ESTABLISHED" && row.owner == Some(server.pid())
         });
         vec![server, client]
     });

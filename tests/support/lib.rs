@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod continuous;
 pub mod fixture;
+pub mod flood;
+mod hands;
 mod kinds;
 pub mod log;
 pub mod netns;

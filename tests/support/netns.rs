@@ -30,6 +30,8 @@ pub struct Net {
     door: Rc<Door>,
     /// A process whose other namespaces commands are to run in, and which of them, for nsenter.
     beside: Option<(u32, &'static [&'static str])>,
+    /// What else commands find in their environment.
+    environment: Option<(&'static str, &'static str)>,
 }
 
 /// Runs `body` on a thread that has a network namespace of its own with `lo` up; processes started
@@ -49,6 +51,7 @@ pub fn within<R: Send>(body: impl FnOnce(&Net) -> R + Send) -> R {
                 tun: OnceCell::new(),
                 door: Rc::new(Door::open()),
                 beside: None,
+                environment: None,
             };
             let value = body(&net);
             drop(net);
@@ -91,8 +94,18 @@ impl Net {
                 command
             }
         };
-        command.env("LC_ALL", "C");
+        command.env("LC_ALL", "C").envs(self.environment);
         command
+    }
+
+    /// The same, where commands find one more variable in their environment.
+    pub fn with(&self, name: &'static str, value: &'static str) -> Self {
+        Self {
+            tun: OnceCell::new(),
+            door: Rc::clone(&self.door),
+            beside: self.beside,
+            environment: Some((name, value)),
+        }
     }
 
     /// The same network namespace, where commands run in the PID namespace of an actor and with its
@@ -111,6 +124,7 @@ impl Net {
             tun: OnceCell::new(),
             door: Rc::clone(&self.door),
             beside: Some((actor.pid(), namespaces)),
+            environment: None,
         }
     }
 

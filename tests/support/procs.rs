@@ -13,7 +13,7 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     rc::Rc,
     str::FromStr,
 };
@@ -90,6 +90,13 @@ impl Door {
 /// A descriptor in an actor; the same number in its forked children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fd(i32);
+
+impl Fd {
+    /// The number behind it, which need not be open.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 impl Display for Fd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -265,9 +272,11 @@ impl Actor {
     fn bear(&self, command: &str) -> Actor {
         let pid: i32 = self.ask(command);
         let child = self.door.admit();
-        // The parent may be outside the child's PID namespace, or inside one with it.
-        let known = child.pid.as_raw() == pid || child.own_pid == pid;
-        assert!(known, "a stranger knocked");
+        // The parent may be in another PID namespace than the child and we are.
+        let status = fs::read_to_string(format!("/proc/{}/status", child.pid)).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let mut ids = ids.unwrap_or_default().split_whitespace();
+        assert!(ids.any(|id| id == pid.to_string()), "a stranger knocked");
         child
     }
 
@@ -275,11 +284,16 @@ impl Actor {
     /// descriptors.
     #[track_caller]
     pub fn init(&self) -> Actor {
-        let between = self.fork();
-        between.tell("new-pids");
-        let init = between.fork();
+        let init = self.ancestor();
         init.tell("own-proc");
         init
+    }
+
+    /// The init of a new PID namespace, under the /proc of ours.
+    pub(crate) fn ancestor(&self) -> Actor {
+        let between = self.fork();
+        between.tell("new-pids");
+        between.fork()
     }
 
     /// A copy of another process's descriptor, by pidfd_getfd.
@@ -338,6 +352,21 @@ impl Drop for Actor {
             }
         });
     }
+}
+
+/// Ends and reaps a program, and first what it runs for us: an orphan in a PID namespace would have
+/// to be reaped by somebody, else that namespace never ends.
+pub(crate) fn end(child: &mut Child) {
+    let pid = child.id();
+    let runs = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for pid in runs.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        // Fails only for a process that is gone.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    if runs.trim().is_empty() {
+        let _ = child.kill();
+    }
+    let _ = child.wait();
 }
 
 #[track_caller]

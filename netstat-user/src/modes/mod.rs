@@ -4,6 +4,8 @@ pub mod agent;
 pub mod check;
 mod choose;
 #[cfg(test)]
+mod hostile_chain_tests;
+#[cfg(test)]
 mod hostile_tests;
 pub mod iface;
 mod json;
