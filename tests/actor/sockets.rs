@@ -120,15 +120,10 @@ pub(crate) fn accept(listener: RawFd) -> Result<String> {
 
 /// Accepts a connection that is already there.
 pub(crate) fn take(listener: RawFd) -> Result<String> {
-    without_blocking(listener, || accept(listener))
-}
-
-/// With a descriptor that does not block meanwhile.
-pub(crate) fn without_blocking<T>(fd: RawFd, act: impl FnOnce() -> Result<T>) -> Result<T> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    let set = |flags| fcntl(borrow(fd), FcntlArg::F_SETFL(flags));
+    let set = |flags| fcntl(borrow(listener), FcntlArg::F_SETFL(flags));
     set(OFlag::O_NONBLOCK)?;
-    let outcome = act();
+    let outcome = accept(listener);
     set(OFlag::empty())?;
     outcome
 }

@@ -86,7 +86,8 @@ fn flood(defence: &Defence) {
             client.connect(address);
             server.accept(listener);
         }
-        client.connect(address);
+        // And one that nobody accepts.
+        client.connect(server.listen("127.0.0.1:0").1);
 
         // Without us; what is half open of it goes with its listener.
         let (fd, port) = listen();
