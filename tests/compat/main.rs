@@ -1,10 +1,13 @@
 //! Our output against the reference's, byte for byte, on fixtures.
 
+mod callers;
 mod command_lines;
 mod counters;
+mod coverage;
 mod divergences;
 mod groups;
 mod interfaces;
+mod live;
 mod manual;
 mod masquerade;
 mod names;

@@ -5,7 +5,11 @@ use std::{
     fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, ErrorKind},
-    os::unix::{fs::symlink, process::CommandExt},
+    iter::zip,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -17,7 +21,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::oracle::ours_path;
+use crate::{live::Live, oracle::ours_path};
 
 /// The reference.
 pub const REFERENCE: &str = "/usr/bin/netstat";
@@ -114,6 +118,8 @@ pub struct Bench {
     directory: TempDir,
     /// What stands over files of the system.
     covers: TempDir,
+    /// Our program.
+    ours: PathBuf,
     /// The test's numbers.
     pub random: Random,
     seed: u64,
@@ -164,6 +170,7 @@ impl Bench {
         let bench = Self {
             directory,
             covers: tempfile::tempdir().expect("a temporary directory"),
+            ours: ours_path(),
             random,
             seed,
             compared: 0,
@@ -191,6 +198,20 @@ impl Bench {
             none,
         )
         .expect("the fixture over /proc");
+    }
+
+    /// From now on ours is a copy that every user can run: the build directory may be closed.
+    ///
+    /// # Panics
+    /// It cannot be copied.
+    pub fn let_all_run_ours(&mut self) {
+        let copy = self.covers.path().join("netstat-bpf");
+        fs::copy(&self.ours, &copy).expect("copy netstat-bpf to where every user can run it");
+        for path in [self.covers.path(), &copy] {
+            let all = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(path, all).expect("let every user run it");
+        }
+        self.ours = copy;
     }
 
     /// Puts a text over a file of the system, for this test alone.
@@ -272,17 +293,19 @@ impl Bench {
     ///
     /// Real namespaces change by themselves: IPv6 addresses come to be used a second after their
     /// device. A difference counts unless the reference then differs from itself; then both are
-    /// asked anew, and the last time every difference counts.
+    /// asked anew, and the last time every difference counts. So they are where owners are told: a
+    /// child of another test, which has not executed its program yet, holds our sockets too, and its
+    /// number may be lower.
     pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
         let run = |program: &OsStr| run_once(program, arguments, &change);
-        let (reference, program) = (OsStr::new(REFERENCE), ours_path());
+        let (reference, program) = (OsStr::new(REFERENCE), self.ours.clone());
         let (mut real, mut ours) = (run(reference), run(program.as_os_str()));
         for _ in 1..ATTEMPTS {
             if is_same(&real, &ours) {
                 break;
             }
             let after = run(reference);
-            if is_same(&real, &after) {
+            if is_same(&real, &after) && !tells_owners(arguments) {
                 break;
             }
             (real, ours) = (after, run(program.as_os_str()));
@@ -300,17 +323,26 @@ impl Bench {
     }
 
     /// As [`Self::compare`], with both started by a script of bash: `$0` is the program, `$@` its
-    /// arguments.
-    pub fn compare_through(&mut self, script: &str, arguments: &[&str]) {
-        let [real, ours] = [OsStr::new(REFERENCE), ours_path().as_os_str()].map(|program| {
+    /// arguments. Gives what the reference printed.
+    pub fn compare_through(&mut self, script: &str, arguments: &[&str]) -> String {
+        let run = |program: &OsStr| {
             let mut command = Command::new("bash");
             command.args(["-c", script]).arg(program).args(arguments);
             command
                 .env("LC_ALL", "C")
                 .output()
                 .unwrap_or_else(|error| panic!("run bash: {error}"))
-        });
+        };
+        let both = || [OsStr::new(REFERENCE), self.ours.as_os_str()].map(run);
+        let [mut real, mut ours] = both();
+        for _ in 1..ATTEMPTS {
+            if is_same(&real, &ours) || !tells_owners(arguments) {
+                break;
+            }
+            [real, ours] = both();
+        }
         self.judge(arguments, &real, &ours);
+        String::from_utf8_lossy(&real.stdout).into_owned()
     }
 
     /// As [`Self::compare`], for a listing that has no end: two rounds, which begin with `first`.
@@ -334,8 +366,53 @@ impl Bench {
 
     /// The first two rounds of the reference and of ours.
     pub fn rounds(&self, arguments: &[&str], first: &str) -> [String; 2] {
-        [OsStr::new(REFERENCE), ours_path().as_os_str()]
+        [OsStr::new(REFERENCE), self.ours.as_os_str()]
             .map(|program| two_rounds(program, arguments, first, |_| {}))
+    }
+
+    /// As [`Self::compare_rounds`], with changes to the surroundings, and standard error between the
+    /// rounds. That ours reads /proc each time, it says once before.
+    pub fn compare_rounds_beside(
+        &mut self,
+        arguments: &[&str],
+        first: &str,
+        change: impl Fn(&mut Command),
+    ) {
+        const BOTH: &str = "exec 2>&1; exec -a netstat \"$0\" -c \"$@\"";
+        let programs = [OsStr::new(REFERENCE), self.ours.as_os_str()];
+        let [real, ours] = programs.map(|program| {
+            let program = program.to_str().expect("a path in UTF-8");
+            let words = [&["-c", BOTH, program][..], arguments].concat();
+            two_rounds(OsStr::new("/bin/bash"), &words, first, &change)
+        });
+        let remark = |line: &&str| !line.starts_with("netstat-bpf: every round reads /proc anew");
+        let lines = |text: &str| text.lines().filter(remark).collect::<Vec<_>>().join("\n");
+        self.judge_texts(arguments, &lines(&real), &lines(&ours));
+    }
+
+    /// Runs each line with `-c`, all at a time, with rows from the kernel: two rounds are to be as what
+    /// the reference prints once, but for the order of TCP rows of one table. Standard error too.
+    ///
+    /// # Panics
+    /// One of them ends, or prints no two rounds.
+    pub fn compare_live(&mut self, lines: &[&str]) {
+        let mut left = lines.to_vec();
+        for attempt in 1..=ATTEMPTS {
+            let start =
+                |(number, line): (usize, &&str)| Live::start(self.covers.path(), number, line);
+            let mut lives: Vec<_> = left.iter().enumerate().map(start).collect();
+            left = zip(&mut lives, std::mem::take(&mut left))
+                .filter_map(|(live, line)| {
+                    let [real, ours] = live.rounds();
+                    if real != ours && attempt < ATTEMPTS && (tells_owners(&[line]) || live.moves())
+                    {
+                        return Some(line);
+                    }
+                    self.judge_texts(&["-c", line], &real, &ours);
+                    None
+                })
+                .collect();
+        }
     }
 
     /// What the reference prints.
@@ -346,7 +423,7 @@ impl Bench {
 
     /// What ours prints on standard output, and its status.
     pub fn ours(&self, arguments: &[&str], change: impl Fn(&mut Command)) -> (String, Option<i32>) {
-        let output = run_once(ours_path().as_os_str(), arguments, change);
+        let output = run_once(self.ours.as_os_str(), arguments, change);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (text, output.status.code())
     }
@@ -413,6 +490,12 @@ pub fn two_rounds(
     let _ = child.kill();
     let _ = child.wait();
     text
+}
+
+/// Whether there is a bundle of options with `p`.
+fn tells_owners(arguments: &[&str]) -> bool {
+    let mut words = arguments.iter().flat_map(|words| words.split(' '));
+    words.any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains('p'))
 }
 
 fn is_same(one: &Output, other: &Output) -> bool {

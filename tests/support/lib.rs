@@ -6,7 +6,10 @@
 pub mod agent;
 pub mod continuous;
 pub mod fixture;
+pub mod flood;
+mod hands;
 mod kinds;
+mod live;
 pub mod log;
 pub mod mounted;
 pub mod netns;

@@ -67,10 +67,16 @@ grep 'events lost' /tmp/errors | grep -q 'other namespaces'
 kill $other
 
 # What needs a table that is read from the kernel says so in one line.
-if netstat-bpf agent --socket /tmp/agent.sock 2>/tmp/errors; then
-    echo "the agent works here"
-    exit 1
-fi
-cat /tmp/errors
-test "$(wc -l </tmp/errors)" = 1
-grep -q 'agent: .*5.17' /tmp/errors
+refused() {
+    local since=$1
+    shift
+    if netstat-bpf "$@" >/tmp/got 2>/tmp/errors; then
+        echo "$1 works here"
+        exit 1
+    fi
+    cat /tmp/errors
+    test "$(wc -l </tmp/errors)" = 1
+    grep -q "$1: .*$since" /tmp/errors
+}
+refused 5.17 agent --socket /tmp/agent.sock
+refused 6.1 audit
