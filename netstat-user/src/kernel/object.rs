@@ -472,7 +472,8 @@ impl Handlers {
     }
 }
 
-/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds.
+/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds. Other
+/// suffixes are of parts (`.cold`) and copies of a function, which no pointer points to.
 fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let line = line.trim_ascii_end();
     let name = line.get(19..)?;
@@ -480,7 +481,12 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     if !name.ends_with(b"handler") && !name.contains(&b'.') {
         return None;
     }
-    let name = name.split(|byte| matches!(byte, b'.' | b'\t')).next()?;
+    let name = name.split(|byte| *byte == b'\t').next()?;
+    let name = match name.iter().position(|byte| *byte == b'.') {
+        Some(dot) if name[dot..].starts_with(b".llvm.") => &name[..dot],
+        Some(_) => return None,
+        None => name,
+    };
     let address = u64::from_str_radix(std::str::from_utf8(line.get(..16)?).ok()?, 16).ok()?;
     Some((address, name))
 }
@@ -504,6 +510,8 @@ mod tests {
             "",
             "short",
             "ffffffff820089f0 t tcp_v4_rcv",
+            "ffffffff81293f6f t reqsk_timer_handler.cold",
+            "ffffffff81293f6f t tw_timer_handler.part.0",
             "zzzzzzzzzzzzzzzz t x_handler",
         ] {
             assert_eq!(parse(line), None, "{line}");
