@@ -136,7 +136,11 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
             println!("-c {} said: {line}", live.args().join(" "));
         }
     }
-    println!("agent: {}", agent.status()["health"]);
+    let status = agent.status();
+    println!(
+        "agent: lost {}, {} healings, {} audits that found {} rows wrong",
+        status["lost"], status["healings"], status["audits"], status["mismatches"]
+    );
     println!("log ended with: {}", log.end());
     outcome
 }
