@@ -122,6 +122,15 @@ pub struct Object {
     pub listener_bucket: (u32, u64),
 }
 
+/// Inode number of our PID namespace; 0 for the initial one, or where /proc does not tell.
+fn own_pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    /// `PROC_PID_INIT_INO` of the kernel.
+    const INITIAL: u64 = 0xeffffffc;
+    let own = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+    own.ok().filter(|inode| *inode != INITIAL).unwrap_or(0)
+}
+
 impl Object {
     /// Creates the maps and sets the globals. No program is in the kernel yet.
     ///
@@ -151,6 +160,7 @@ impl Object {
         // A wake-up well before the ring is full.
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
+        values.push((offsets::OWN_PID_NS, own_pid_namespace()));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
