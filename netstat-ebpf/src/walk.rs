@@ -20,7 +20,7 @@ use netstat_common::{
 
 use crate::{
     globals::*,
-    maps::{WALK, emit},
+    maps::{WALK, emit_quietly},
     read::{Load as _, Probe, at},
 };
 
@@ -131,7 +131,7 @@ unsafe fn send_tables(tables: *const u8) -> bool {
             listeners_mask: Probe::load(at(tables, LHASH2_MASK.load())),
         }
     };
-    emit(&record, Counter::SeedWaits)
+    emit_quietly(&record, Counter::SeedWaits)
 }
 
 /// A `WalkState` on the stack, and the caller's network namespace.
@@ -256,5 +256,5 @@ unsafe fn send_socket(cursor: &mut Cursor) -> bool {
         pad: 0,
         skaddr: sk,
     };
-    emit(&record, Counter::SeedWaits)
+    emit_quietly(&record, Counter::SeedWaits)
 }

@@ -29,8 +29,8 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The most that is taken of an answer: 25 million rows.
 const MOST: usize = 2 << 30;
-/// The most room that is made because the agent says so.
-const ROOM: usize = 64 << 20;
+/// What is said of an agent that does not keep to the protocol.
+const NOT_ASKED: &str = "the agent says what was not asked";
 
 /// Where the agent is: `NETSTAT_BPF_AGENT`, or the default.
 #[must_use]
@@ -38,78 +38,108 @@ pub fn socket() -> PathBuf {
     env::var_os("NETSTAT_BPF_AGENT").map_or_else(|| crate::agent::SOCKET.into(), PathBuf::from)
 }
 
-/// A whole answer.
+/// An answer that is being read.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct Answer {
     /// About it.
     pub head: Head,
-    holders: Vec<u8>,
-    rows: Vec<u8>,
-    rows6: Vec<u8>,
+    talk: Talk,
+    taken: usize,
+    holders: u64,
+    rows: u64,
+    payload: Vec<u8>,
 }
 
-impl Snapshot {
-    /// Sockets and who holds them, ascending by inode and process.
-    #[must_use]
-    pub fn holders(&self) -> &[Holder] {
-        <[Holder]>::ref_from_bytes(&self.holders).unwrap_or_default()
-    }
-
-    /// TCP over IPv4, or IPv6.
-    #[must_use]
-    pub fn rows(&self, v6: bool) -> &[Row] {
-        let bytes = if v6 { &self.rows6 } else { &self.rows };
-        <[Row]>::ref_from_bytes(bytes).unwrap_or_default()
-    }
+/// A part of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Part<'a> {
+    /// Sockets and who holds them; from part to part ascending by inode and process.
+    Holders(&'a [Holder]),
+    /// TCP over IPv4.
+    Rows(&'a [Row]),
+    /// TCP over IPv6.
+    Rows6(&'a [Row]),
+    /// The answer is whole, and the agent has closed its end.
+    End,
 }
 
-/// Asks for a snapshot.
+/// Asks for a snapshot. Nothing of it counts before [`Part::End`].
 ///
 /// # Errors
 /// Why there is none: the client goes on alone.
-pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Snapshot, String> {
+pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Answer, String> {
     let mut talk = Talk::begin(path, &Request::Snapshot(wanted), patience)?;
-    let mut found = None;
-    let mut taken = 0;
     loop {
         let (header, length) = talk.header()?;
-        taken += length;
-        if taken > MOST {
-            return Err("the agent's answer does not end".to_owned());
+        match talk.reply(&header, length)? {
+            Said::Head(head) => {
+                return Ok(Answer {
+                    head,
+                    talk,
+                    taken: 0,
+                    holders: 0,
+                    rows: 0,
+                    payload: Vec::new(),
+                });
+            }
+            Said::Progress => {}
+            Said::End { .. } => return Err("the agent's answer has no beginning".to_owned()),
+            Said::Status(_) => return Err(NOT_ASKED.to_owned()),
         }
-        // What comes in bulk is read to where it stays.
-        let (kind, bulk) = match (&mut found, Bulk::of(&header)) {
-            (Some(snapshot), Some(bulk)) => (bulk, bulk.place(snapshot)),
-            _ => match talk.reply(&header, length)? {
-                Said::Head(head) if found.is_none() => {
-                    found = Some(Snapshot::sized(head));
-                    continue;
-                }
-                Said::Progress => continue,
-                Said::End { holders, rows } => {
-                    let snapshot = found.ok_or("the agent's answer has no beginning")?;
-                    let count = |bytes: &[u8], of: usize| (bytes.len() / of) as u64;
-                    let whole = holders == count(&snapshot.holders, size_of::<Holder>())
-                        && rows
-                            == count(&snapshot.rows, size_of::<Row>())
-                                + count(&snapshot.rows6, size_of::<Row>());
-                    if !whole {
-                        return Err("the agent's answer is not whole".to_owned());
+    }
+}
+
+impl Answer {
+    /// Waits for the next part.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    pub fn next(&mut self) -> Result<Part<'_>, String> {
+        loop {
+            let (header, length) = self.talk.header()?;
+            self.taken += length;
+            if self.taken > MOST {
+                return Err("the agent's answer does not end".to_owned());
+            }
+            let Some(bulk) = Bulk::of(&header) else {
+                match self.talk.reply(&header, length)? {
+                    Said::Progress => continue,
+                    Said::End { holders, rows } => {
+                        if (holders, rows) != (self.holders, self.rows) {
+                            return Err("the agent's answer is not whole".to_owned());
+                        }
+                        self.talk.end()?;
+                        return Ok(Part::End);
                     }
-                    talk.end()?;
-                    return Ok(snapshot);
+                    Said::Head(_) | Said::Status(_) => return Err(NOT_ASKED.to_owned()),
                 }
-                Said::Head(_) | Said::Status(_) => {
-                    return Err("the agent says what was not asked".to_owned());
+            };
+            if length % bulk.item() != 0 {
+                return Err(BadReply::Payload(header.kind.get()).to_string());
+            }
+            // Read to where it stays: the room is made once.
+            if self.payload.len() < length {
+                self.payload.resize(length, 0);
+            }
+            let payload = &mut self.payload[..length];
+            self.talk.fill(payload)?;
+            let count = (length / bulk.item()) as u64;
+            let payload = &self.payload[..length];
+            return Ok(match bulk {
+                Bulk::Holders => {
+                    self.holders += count;
+                    Part::Holders(<[Holder]>::ref_from_bytes(payload).unwrap_or_default())
                 }
-            },
-        };
-        if length % kind.item() != 0 {
-            return Err(BadReply::Payload(header.kind.get()).to_string());
+                Bulk::Rows => {
+                    self.rows += count;
+                    Part::Rows(<[Row]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+                Bulk::Rows6 => {
+                    self.rows += count;
+                    Part::Rows6(<[Row]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+            });
         }
-        let before = bulk.len();
-        bulk.resize(before + length, 0);
-        talk.fill(&mut bulk[before..])?;
     }
 }
 
@@ -124,21 +154,7 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } => {
-                return Err("the agent says what was not asked".to_owned());
-            }
-        }
-    }
-}
-
-impl Snapshot {
-    fn sized(head: Head) -> Self {
-        let room = |count: u32, of: usize| Vec::with_capacity((count as usize * of).min(ROOM));
-        Self {
-            head,
-            holders: room(head.holders_hint.get(), size_of::<Holder>()),
-            rows: room(head.rows_hint.get(), size_of::<Row>()),
-            rows6: Vec::new(),
+            Said::Head(_) | Said::End { .. } => return Err(NOT_ASKED.to_owned()),
         }
     }
 }
@@ -173,14 +189,6 @@ impl Bulk {
             Self::Rows | Self::Rows6 => size_of::<Row>(),
         }
     }
-
-    fn place(self, snapshot: &mut Snapshot) -> &mut Vec<u8> {
-        match self {
-            Self::Holders => &mut snapshot.holders,
-            Self::Rows => &mut snapshot.rows,
-            Self::Rows6 => &mut snapshot.rows6,
-        }
-    }
 }
 
 /// A message that is not bulk.
@@ -192,6 +200,7 @@ enum Said {
 }
 
 /// A connection on which the question has been asked.
+#[derive(Debug)]
 struct Talk {
     stream: UnixStream,
     patience: Duration,

@@ -21,6 +21,7 @@ use crate::{
 use super::{
     health::{Doubt, Moment},
     object::Purpose,
+    refresh::With,
     session::{News, Session},
 };
 
@@ -93,7 +94,7 @@ impl Session {
         self.take(news);
         let bare = self.table.bare();
         let mut added = Vec::new();
-        self.read_rows(&bare, |table, index, row| {
+        self.read_rows(&bare, With::LEAST, |table, index, row| {
             table.seed_row(bare[index], row);
             added.extend(table.get(SockId::Kernel(bare[index])).copied());
         })?;
@@ -105,8 +106,8 @@ impl Session {
         let seeds = proc::tcp_sockets(self.netns)?;
         let owners = proc::owners(Path::new("/proc")).by_inode;
         for seed in seeds {
-            let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
-            let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
+            let text = owners.get(seed.inode).filter(|_| seed.inode != 0);
+            let owner = text.and_then(proc::pid_of).map(|pid| Owner {
                 pid,
                 comm: [0; 16],
                 provenance: Provenance::Seeded,
@@ -231,7 +232,7 @@ impl Session {
     ) -> Result<Vec<(u64, Conn, SockRow)>> {
         let before: Vec<_> = sockets.iter().map(|skaddr| self.known(*skaddr)).collect();
         let mut rows = Vec::with_capacity(sockets.len());
-        self.read_rows(sockets, |_, _, row| rows.push(*row))?;
+        self.read_rows(sockets, With::LEAST, |_, _, row| rows.push(*row))?;
         self.take(news);
         let all = sockets.iter().zip(before).zip(rows);
         let unchanged = all.filter_map(|((skaddr, before), row)| {

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     listed::Lists,
     object::Object,
+    refresh::With,
     session::{News, Session},
 };
 
@@ -34,6 +35,7 @@ impl Session {
     pub(super) fn read_rows(
         &mut self,
         sockets: &[u64],
+        with: With,
         mut sink: impl FnMut(&mut ConnTable, usize, &SockRow),
     ) -> Result<()> {
         let Self {
@@ -45,7 +47,9 @@ impl Session {
         else {
             return Ok(());
         };
-        refresh.read(object, sockets, |index, row| sink(table, index, row))
+        refresh.read(object, sockets, with, |index, row| {
+            sink(table, index, row)
+        })
     }
 
     /// The UDP sockets of our namespace, now, in the order of /proc.
@@ -78,8 +82,8 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
-        self.rows_of(Some(self.netns), sink)
+    pub fn rows(&mut self, with: With, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(Some(self.netns), with, sink)
     }
 
     /// Whether sockets of a network namespace that are older than the tracer are in the table.
@@ -92,7 +96,12 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+    pub fn rows_of(
+        &mut self,
+        netns: Option<u32>,
+        with: With,
+        mut sink: impl FnMut(&SockRow),
+    ) -> Result<()> {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
@@ -114,7 +123,7 @@ impl Session {
             part.extend(conn.id.kernel());
         }
         sockets.append(&mut others);
-        self.read_rows(&sockets, |_, _, row| {
+        self.read_rows(&sockets, with, |_, _, row| {
             if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
@@ -132,7 +141,7 @@ impl Session {
         let listed = self.table.listed();
         let listening = listed.filter(|conn| conn.state == TcpState::Listen);
         let sockets: Vec<_> = listening.filter_map(|conn| conn.id.kernel()).collect();
-        self.read_rows(&sockets, |_, _, row| {
+        self.read_rows(&sockets, With::LEAST, |_, _, row| {
             if row.kind != ROW_GONE {
                 sink(row);
             }
@@ -146,7 +155,7 @@ impl Session {
     pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
         self.pid_of_inode.clear();
         if self.can_look() {
-            self.iterate("iter_fds", news)?;
+            self.read_descriptors(news)?;
         }
         let mut holders = std::mem::take(&mut self.pid_of_inode);
         holders.sort_unstable();
@@ -160,7 +169,7 @@ impl Session {
     /// bpf(2).
     pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
         let mut found = Vec::new();
-        self.read_rows(sockets, |_, index, row| {
+        self.read_rows(sockets, With::LEAST, |_, index, row| {
             if row.kind != ROW_GONE {
                 found.push((sockets[index], row.inode));
             }
@@ -178,7 +187,7 @@ impl Session {
             return Ok(());
         }
         let now = clock::ktime();
-        self.read_rows(&waiting, |table, index, row| {
+        self.read_rows(&waiting, With::LEAST, |table, index, row| {
             table.observe(waiting[index], row, now, changes);
         })
     }

@@ -3,6 +3,7 @@
 
 pub mod btf;
 mod checkup;
+pub mod descriptors;
 pub mod heal;
 pub mod health;
 pub mod hooks;

@@ -16,6 +16,8 @@ use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
+    readers::MOST_READERS,
+    row::BATCH,
 };
 
 use super::{
@@ -116,6 +118,34 @@ pub struct Object {
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
     pub listener_bucket: (u32, u64),
+    /// Whether programs that give addresses a type can be loaded.
+    pub casts: bool,
+    /// How many threads share a pass.
+    pub threads: usize,
+}
+
+/// The BPF object, as it was compiled.
+static PROGRAMS: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netstat-ebpf"));
+
+/// As many as there are CPUs for us; a pass of more is bound by memory.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_READERS)
+}
+
+/// Makes calls of the helper number `mark`, which no kernel has, calls of a kernel function. aya
+/// knows of no such calls, which a compiler would write as relocations.
+fn call_kernel_function(object: &mut [u8], mark: u32, function: u32) {
+    /// `BPF_JMP | BPF_CALL`, and the same with `BPF_PSEUDO_KFUNC_CALL` as the source register.
+    const HELPER: [u8; 4] = [0x85, 0, 0, 0];
+    const KERNEL_FUNCTION: [u8; 4] = [0x85, 0x20, 0, 0];
+    for instruction in object.chunks_exact_mut(8) {
+        let (call, number) = instruction.split_at_mut(4);
+        if *call == HELPER && *number == mark.to_le_bytes() {
+            call.copy_from_slice(&KERNEL_FUNCTION);
+            number.copy_from_slice(&function.to_le_bytes());
+        }
+    }
 }
 
 impl Object {
@@ -137,6 +167,7 @@ impl Object {
             knows_tables,
             listener_bucket,
             no_lists,
+            rdonly_cast,
         } = layout?;
         let btf = btf
             .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
@@ -149,10 +180,13 @@ impl Object {
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
         let level = if log { u8::MAX } else { NO_LOG };
+        let threads = threads();
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
-            .map_max_entries(names::EVENTS, sizes.ring);
+            .map_max_entries(names::EVENTS, sizes.ring)
+            .map_max_entries(names::POINTERS, (threads * BATCH) as u32)
+            .map_max_entries(names::ROWS, (threads * BATCH) as u32);
         let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
             loader.map_max_entries(list, room as u32);
@@ -161,11 +195,12 @@ impl Object {
             loader.override_global(name, value, true);
         }
         loader.override_global(aya_log::LEVEL, &level, false);
+        let mut programs = PROGRAMS.to_vec();
+        if let Some(function) = rdonly_cast {
+            call_kernel_function(&mut programs, offsets::RDONLY_CAST_MARK, function);
+        }
         let ebpf = loader
-            .load(aya::include_bytes_aligned!(concat!(
-                env!("OUT_DIR"),
-                "/netstat-ebpf"
-            )))
+            .load(&programs)
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
@@ -175,6 +210,8 @@ impl Object {
             no_lists,
             knows_tables,
             listener_bucket,
+            casts: rdonly_cast.is_some(),
+            threads,
         })
     }
 
@@ -272,6 +309,23 @@ impl Object {
     pub fn load_raw(&mut self, program: &str) -> Result<()> {
         let raw: &mut RawTracePoint = program_of(&mut self.ebpf, program)?;
         raw.load().with_context(|| format!("load {program}"))
+    }
+
+    /// Loads the faster of two programs that do the same, `fast` if addresses can be given a type;
+    /// gives its name.
+    ///
+    /// # Errors
+    /// What `load` says of `plain`.
+    pub fn load_either(
+        &mut self,
+        [fast, plain]: [&'static str; 2],
+        mut load: impl FnMut(&mut Self, &str) -> Result<()>,
+    ) -> Result<&'static str> {
+        if self.casts && load(self, fast).is_ok() {
+            return Ok(fast);
+        }
+        load(self, plain)?;
+        Ok(plain)
     }
 
     /// A program that is run on demand, loaded before.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
-    event::{ProcEvent, TablesRecord},
+    event::{KIND_DESTROY, KIND_STATE, ProcEvent, SockEvent, TablesRecord},
     lost::Counter,
     names,
 };
@@ -27,6 +27,7 @@ use crate::{
 
 use super::{
     checkup::CheckUps,
+    descriptors::Descriptors,
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
@@ -37,6 +38,9 @@ use super::{
     ring::Ring,
     walk::Walk,
 };
+
+/// `TCP_CLOSE`.
+const CLOSE: u8 = 7;
 
 /// What a drain found besides the table's own changes.
 #[derive(Default)]
@@ -87,6 +91,8 @@ pub struct Session {
     /// Losses that a healing has dealt with.
     healed: u64,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
+    /// `None` where [`Session::refresh`] is.
+    pub(super) descriptors: Option<Descriptors>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -119,10 +125,12 @@ impl Session {
             Err(_) if purpose == Purpose::Log => None,
             readers => readers?,
         };
-        let (refresh, walk, why_not) = match readers {
-            Some((refresh, Ok(walk))) => (Some(refresh), Some(walk), None),
-            Some((refresh, Err(error))) => (Some(refresh), None, Some(format!("{error:#}"))),
-            None => (None, None, None),
+        let (refresh, descriptors, walk, why_not) = match readers {
+            Some((refresh, fds, Ok(walk))) => (Some(refresh), Some(fds), Some(walk), None),
+            Some((refresh, fds, Err(error))) => {
+                (Some(refresh), Some(fds), None, Some(format!("{error:#}")))
+            }
+            None => (None, None, None, None),
         };
         // SAFETY: one word, which the programs read and write as a whole.
         let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
@@ -160,6 +168,7 @@ impl Session {
             sleeping,
             healed: 0,
             pid_of_inode: Vec::new(),
+            descriptors,
             logger,
         };
         let mut news = News::default();
@@ -216,12 +225,23 @@ impl Session {
             pid_of_inode,
             health,
             tables_found,
+            purpose,
             ..
         } = self;
+        let remembers = *purpose == Purpose::Log;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
                 *events += 1;
                 table.apply(&event, &mut news.changes);
+                if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
+                    // It is in no hash table any more, and if it connects again it is told anew. The
+                    // hook that tells of the object's end would cost a quarter more events.
+                    let end = SockEvent {
+                        kind: KIND_DESTROY,
+                        ..event
+                    };
+                    table.apply(&end, &mut news.changes);
+                }
             }
             Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),
@@ -295,14 +315,14 @@ impl std::os::fd::AsFd for Session {
 
 /// Loads what reads sockets and descriptors of before our time: the walk, or where this kernel
 /// refuses it, why, and the iterator instead.
-fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
+fn load_readers(object: &mut Object) -> Result<(Refresh, Descriptors, Result<Walk>)> {
     let refresh = Refresh::new(object)?;
     let walk = Walk::new(object);
     if walk.is_err() {
         object.load_iter("iter_tcp", "tcp")?;
     }
-    object.load_iter("iter_fds", "task")?;
-    Ok((refresh, walk))
+    let descriptors = Descriptors::new(object)?;
+    Ok((refresh, descriptors, walk))
 }
 
 /// Inode number of the caller's network namespace.

@@ -129,6 +129,7 @@ fn round(source: &mut dyn SocketSource, options: &Options) -> io::Result<Round> 
     source.begin(Want {
         owners: true,
         timers: true,
+        user: true,
         tcp: shows(InetTable::Tcp) && options.ipv4(),
         tcp6: shows(InetTable::Tcp) && options.ipv6(),
         udp: shows(InetTable::Udp) && options.ipv4(),

@@ -1,11 +1,9 @@
 //! [`SocketSource`] over the live table; what the table does not carry comes from /proc.
 
 use std::{
-    collections::hash_map::Entry,
     fs::{self, File},
     io,
     path::Path,
-    rc::Rc,
     time::Duration,
 };
 
@@ -16,6 +14,7 @@ use crate::{
     clock,
     kernel::{
         object::Purpose,
+        refresh::With,
         session::{News, SeedFrom, Session},
     },
     proc::{ProcSource, program},
@@ -23,7 +22,10 @@ use crate::{
         Ends, Fact, Holders, InetTable, Line, OwnerAccess, Owners, SocketSource, Standing, Trust,
         Want,
     },
-    view::row::{InetRow, UnixRow},
+    view::{
+        by_inode::{ByInode, NameId},
+        row::{InetRow, UnixRow},
+    },
 };
 
 use super::live_rows::{AF_INET6, inet_row, udp_row, unix_row};
@@ -95,7 +97,11 @@ impl LiveSource {
                 tick_ns,
                 ..
             } = self;
-            session.rows(|row| {
+            let with = With {
+                timers: want.timers,
+                user: want.user,
+            };
+            session.rows(with, |row| {
                 let table = if row.family == AF_INET6 {
                     &mut *tcp6
                 } else {
@@ -143,18 +149,30 @@ impl LiveSource {
 
 /// Names the owners: of each inode the first process whose command line can be read. Ascending, that
 /// is the lowest, as netstat finds it.
-pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owners {
-    let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
-    let mut by_inode = FxHashMap::default();
-    by_inode.reserve(holders.len());
+pub(super) fn named(
+    holders: impl ExactSizeIterator<Item = (u64, u32)> + DoubleEndedIterator + Clone,
+) -> Owners {
+    let mut programs: FxHashMap<u32, Option<NameId>> = FxHashMap::default();
+    let mut by_inode = match (holders.clone().next(), holders.clone().next_back()) {
+        (Some((least, _)), Some((most, _))) => ByInode::between(least, most, holders.len()),
+        _ => ByInode::default(),
+    };
+    // Neighbours mostly belong to one process.
+    let mut last = None;
     for (inode, pid) in holders {
-        let Entry::Vacant(free) = by_inode.entry(inode) else {
+        if by_inode.contains(inode) {
             continue;
+        }
+        let name = match last {
+            Some((same, name)) if same == pid => name,
+            _ => *programs.entry(pid).or_insert_with(|| {
+                let name = program(Path::new("/proc"), pid).ok()?;
+                Some(by_inode.name(name.into()))
+            }),
         };
-        let known = programs.entry(pid);
-        let owner = known.or_insert_with(|| program(Path::new("/proc"), pid).ok().map(Rc::from));
-        if let Some(owner) = owner {
-            free.insert(Rc::clone(owner));
+        last = Some((pid, name));
+        if let Some(name) = name {
+            by_inode.insert(inode, name);
         }
     }
     Owners {

@@ -60,6 +60,7 @@ pub fn round(
     let want = Want {
         owners: wants_owners,
         timers: options.timers,
+        user: options.extend > 0,
         tcp: wants_tcp && options.ipv4(),
         tcp6: wants_tcp && options.ipv6(),
         udp: wants_udp && options.ipv4(),
@@ -73,6 +74,40 @@ pub fn round(
     if let Some(remark) = source.remark() {
         let _ = writeln!(err, "netstat-bpf: {remark}");
     }
+    if source.is_provisional() {
+        // Held back until the rows are known to count; the answer's end is waited for meanwhile.
+        let (mut text, mut said) = (Vec::new(), Vec::new());
+        let result = sections(source, options, names, &mut text, &mut said);
+        match source.settle(want) {
+            Ok(true) => {
+                let _ = err.write_all(&said);
+                let _ = out.write_all(&text);
+                return result;
+            }
+            Ok(false) => names.begin(),
+            Err(error) => {
+                let _ = writeln!(err, "netstat: {}", reason(&error));
+                return SectionResult::Stop(1);
+            }
+        }
+        if let Some(remark) = source.remark() {
+            let _ = writeln!(err, "netstat-bpf: {remark}");
+        }
+    }
+    sections(source, options, names, out, err)
+}
+
+/// Renders a round that has begun.
+fn sections(
+    source: &mut dyn SocketSource,
+    options: &Options,
+    names: &mut dyn Names,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> SectionResult {
+    let shows_inet = !options.selected || options.protocols.any();
+    let shows_unix = options.section(Family::Unix);
+    let wants_owners = options.programs && (shows_inet || shows_unix);
     // Without an Internet section the reference reads the owners after the groups.
     let early = if wants_owners && shows_inet {
         load_owners(source, options, err)
@@ -132,13 +167,13 @@ fn load_owners(
     let _ = err.write_all(warning.as_bytes());
     let mut contexts = Contexts::new();
     if options.context {
-        for (inode, owner) in &owners.by_inode {
+        for (inode, owner) in owners.by_inode.iter() {
             let pid = owner.split(|&byte| byte == b'/').next().unwrap_or_default();
             let pid = std::str::from_utf8(pid)
                 .ok()
                 .and_then(|pid| pid.parse().ok());
             if let Some(context) = pid.and_then(|pid| source.context(pid)) {
-                contexts.insert(*inode, context);
+                contexts.insert(inode, context);
             }
         }
     }
