@@ -70,7 +70,7 @@ struct Walk {
     open: u64,
     pid: u32,
     full: u32,
-    /// Of so many readers, this one reads the chunks whose number and pid add up to `turn`.
+    /// Of so many readers this is the `turn`th, from 1: each reads every so many chunks.
     readers: u32,
     turn: u32,
 }
@@ -138,27 +138,31 @@ unsafe fn descriptors(ctx: *const IterCtx, send_chunk: *mut c_void) -> i32 {
 }
 
 /// How many readers there are, and which of them the thread `me` is.
+///
+/// The answer comes from the map: the verifier would walk what follows once for each constant.
 #[inline(always)]
 fn turn(me: u32) -> (u32, u32) {
     let word = |index: u32| {
         // SAFETY: an element of a map that outlives the program.
-        READERS.get_ptr(index).map_or(0, |word| unsafe { *word as u32 })
+        READERS.get_ptr(index).map_or(0, |word| unsafe { word.read_volatile() })
     };
-    let readers = word(0);
-    for turn in 0..MOST_READERS as u32 {
-        if turn < readers && word(1 + turn) == me {
-            return (readers, turn);
+    // What two readers send is only sent twice: one that is not in the list reads all.
+    let mut found = 0;
+    for index in 1..=MOST_READERS as u32 {
+        let reader = word(index);
+        if reader as u32 == me {
+            found = reader;
         }
     }
-    // What two readers send is only sent twice.
-    (1, 0)
+    let turn = (found >> 32) as u32;
+    (if turn == 0 { 0 } else { word(0) as u32 }, turn)
 }
 
 /// Sends descriptors `64 * index ..`; returns 1 to stop.
 unsafe extern "C" fn send_chunk<L: Load>(index: u64, walk: *mut c_void) -> i64 {
     // SAFETY: `walk` is the `Walk` of `descriptors`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    if walk.readers > 1 && (walk.pid + index as u32) % walk.readers != walk.turn {
+    if walk.readers > 1 && (walk.pid + index as u32) % walk.readers + 1 != walk.turn {
         return 0;
     }
     // SAFETY: probe reads check the address. A word of the bitmap stands for one chunk.
@@ -171,46 +175,41 @@ unsafe extern "C" fn send_chunk<L: Load>(index: u64, walk: *mut c_void) -> i64 {
         return 1;
     };
     // SAFETY: the slot is ours until it is submitted, and all of it is written.
-    let sockets = unsafe {
+    let read = unsafe {
         let chunk = &mut *slot.as_mut_ptr();
         chunk.kind = KIND_FDS;
         chunk.pid = walk.pid;
         let bytes = core::slice::from_raw_parts_mut((&raw mut chunk.inodes).cast::<u8>(), 8 * FDS);
         match bpf_probe_read_kernel_buf((walk.fds + 8 * FDS as u64 * index) as *const u8, bytes) {
             Ok(()) => files_to_inodes::<L>(&mut chunk.inodes),
-            Err(_) => 0,
+            Err(_) => false,
         }
     };
     // The reader empties the ring itself after each read of the iterator: no wake-up is wanted.
-    if sockets == 0 {
-        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
-    } else {
+    if read {
         slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+    } else {
+        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
     }
     0
 }
 
-/// Replaces addresses of `struct file` by socket inode numbers; returns 0 if there was none.
+/// Replaces addresses of `struct file` by socket inode numbers.
+///
+/// Nothing is carried from one to the next but the place: the verifier would follow each value
+/// through all that come after.
 #[inline(always)]
-unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS]) -> u64 {
-    let Some(known) = SOCKET_OPS.get_ptr_mut(0) else {
-        return 0;
+unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS]) -> bool {
+    let Some(ops) = SOCKET_OPS.get_ptr_mut(0) else {
+        return false;
     };
-    let mut any = 0;
-    // SAFETY: a plain word, which is 0 or what all sockets' files have; probe reads check addresses.
-    unsafe {
-        let mut ops = *known;
-        for file in files {
-            *file = if *file == 0 {
-                0
-            } else {
-                socket_inode::<L>(*file as *const u8, &mut ops)
-            };
-            any |= *file;
+    for file in files {
+        if *file != 0 {
+            // SAFETY: a plain word, which is 0 or what all sockets' files have.
+            *file = unsafe { socket_inode::<L>(*file as *const u8, ops) };
         }
-        *known = ops;
     }
-    any
+    true
 }
 
 /// Inode number of a socket's file; 0 for any other file.
@@ -218,7 +217,7 @@ unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS]) -> u64 {
 /// `ops` is the table of operations of sockets' files, once one was met: only they have it. It
 /// stands beside the address of the inode, whose file system would be one more miss of the cache.
 #[inline(always)]
-unsafe fn socket_inode<L: Load>(file: *const u8, ops: &mut u64) -> u64 {
+unsafe fn socket_inode<L: Load>(file: *const u8, ops: *mut u64) -> u64 {
     // SAFETY: addresses that cannot be read are zeros, and the casts say what the offsets are of.
     unsafe {
         let file = L::cast(file, TYPE_FILE.load());
@@ -228,13 +227,13 @@ unsafe fn socket_inode<L: Load>(file: *const u8, ops: &mut u64) -> u64 {
         if its_ops == 0 {
             return 0;
         }
-        if its_ops != *ops {
+        if its_ops != ops.read_volatile() {
             let sb = L::load::<u64>(at(inode, INODE_SB.load())) as *const u8;
             let sb = L::cast(sb, TYPE_SUPER_BLOCK.load());
             if L::load::<u64>(at(sb, SB_MAGIC.load())) != SOCKFS_MAGIC {
                 return 0;
             }
-            *ops = its_ops;
+            ops.write_volatile(its_ops);
         }
         L::load(at(inode, INODE_INO.load()))
     }

@@ -185,9 +185,10 @@ pub trait SocketSource {
     /// A source that can give no rows at all.
     fn begin(&mut self, want: Want) -> io::Result<()>;
 
-    /// Whether what this round gives counts only once [`SocketSource::settle`] has said so.
-    fn is_provisional(&self) -> bool {
-        false
+    /// Whether what this round gives counts only once [`SocketSource::settle`] has said so; if so,
+    /// about how many rows there will be.
+    fn provisional(&self) -> Option<usize> {
+        None
     }
 
     /// Ends a provisional round. `false`: what it gave is void, and another that is not provisional

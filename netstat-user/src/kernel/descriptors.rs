@@ -103,9 +103,10 @@ impl Session {
         if let Some(descriptors) = &mut self.descriptors {
             let words = descriptors.readers.get_mut();
             let mut count = 0;
+            words[1..].fill(0);
             for (word, reader) in words[1..].iter_mut().zip(readers) {
-                *word = reader;
                 count += 1;
+                *word = count << 32 | reader;
             }
             words[0] = count;
         }

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     listed::Lists,
-    object::Object,
+    object::{Object, Purpose},
     refresh::With,
     session::{News, Session},
 };
@@ -113,21 +113,28 @@ impl Session {
             found?;
         }
         let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
-        let mut sockets = Vec::with_capacity(self.table.len());
-        let mut others = Vec::with_capacity(self.table.len());
+        let mut listeners = Vec::new();
+        let mut sockets = std::mem::take(&mut self.addresses);
+        if self.purpose != Purpose::Snapshot {
+            sockets.clear();
+        }
         for conn in self.table.listed().filter(|conn| theirs(conn.netns)) {
             let part = match conn.state {
-                TcpState::Listen => &mut sockets,
-                _ => &mut others,
+                TcpState::Listen => &mut listeners,
+                _ => &mut sockets,
             };
             part.extend(conn.id.kernel());
         }
-        sockets.append(&mut others);
-        self.read_rows(&sockets, with, |_, _, row| {
+        let mut show = |_: &mut ConnTable, _: usize, row: &SockRow| {
             if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
-        })
+        };
+        let read = self
+            .read_rows(&listeners, with, &mut show)
+            .and_then(|()| self.read_rows(&sockets, with, &mut show));
+        self.addresses = sockets;
+        read
     }
 
     /// Reads the live rows of the listeners of all network namespaces.

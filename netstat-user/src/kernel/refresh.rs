@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         atomic::{AtomicUsize, Ordering},
-        mpsc::sync_channel,
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use netstat_common::{
     names,
@@ -22,7 +22,7 @@ use super::{map::Mapped, object::Object};
 const PROGRAMS: [&str; 2] = ["refresh_cast", "refresh"];
 /// From so many batches on it pays to start threads.
 const WORTH_THREADS: usize = 4;
-/// Batches that a thread may be ahead of the sink.
+/// Batches that a helper may be ahead of the sink.
 const AHEAD: usize = 4;
 
 /// What is wanted of a socket beyond what always is. It costs: see the program.
@@ -55,28 +55,43 @@ pub struct Refresh {
     threads: usize,
 }
 
-/// One thread's way to read batches.
+/// One thread's memory for batches: so many slots, each of pointers and of rows.
 struct Lane<'a> {
     program: &'a RawTracePoint,
     pointers: &'a mut [u64],
-    rows: &'a Mapped<SockRow>,
-    /// Place of the lane's first pointer and row in the maps.
+    /// The lane's first slot.
     first: usize,
     with: u64,
 }
 
 impl Lane<'_> {
-    fn read(&mut self, sockets: &[u64]) -> Result<&[SockRow]> {
-        self.pointers[..sockets.len()].copy_from_slice(sockets);
+    /// Reads a batch into the `slot`th of the lane.
+    fn read(&mut self, slot: usize, sockets: &[u64]) -> Result<()> {
+        self.pointers[slot * BATCH..][..sockets.len()].copy_from_slice(sockets);
         let mut options = RawTracePointRunOptions::new();
         options.args[0] = sockets.len() as u64;
-        options.args[1] = self.first as u64;
+        options.args[1] = ((self.first + slot) * BATCH) as u64;
         options.args[2] = self.with;
         self.program
             .test_run(options)
             .context("run the refresh program")?;
-        Ok(&self.rows.get()[self.first..][..sockets.len()])
+        Ok(())
     }
+}
+
+/// A batch that a helper has read.
+struct Done {
+    batch: usize,
+    /// Of all slots.
+    slot: usize,
+    result: Result<()>,
+    /// Where to give the slot back.
+    owner: Sender<usize>,
+}
+
+/// How many slots there must be in the maps: the caller's thread has one, each helper some.
+pub fn slots(threads: usize) -> usize {
+    1 + (threads - 1) * AHEAD
 }
 
 impl Refresh {
@@ -87,14 +102,14 @@ impl Refresh {
     pub fn new(object: &mut Object) -> Result<Self> {
         let program = object.load_either(PROGRAMS, |object, program| object.load_raw(program))?;
         let threads = object.threads;
+        let places = slots(threads) * BATCH;
         // SAFETY: both maps are arrays of so many such values, every byte pattern of which is valid;
-        // only the program writes ROWS, each run a lane of its own, and it runs only inside
-        // `Lane::read`.
+        // only the program writes ROWS, each run a slot of its own that nobody reads meanwhile.
         unsafe {
             Ok(Self {
                 program,
-                pointers: object.map_memory(names::POINTERS, threads * BATCH)?,
-                rows: object.map_memory(names::ROWS, threads * BATCH)?,
+                pointers: object.map_memory(names::POINTERS, places)?,
+                rows: object.map_memory(names::ROWS, places)?,
                 threads,
             })
         }
@@ -112,25 +127,26 @@ impl Refresh {
         mut sink: impl FnMut(usize, &SockRow),
     ) -> Result<()> {
         let program = &*object.raw(self.program)?;
-        let rows = &self.rows;
-        let lanes = self.pointers.get_mut().chunks_mut(BATCH).enumerate();
-        let mut lanes = lanes.map(|(lane, pointers)| Lane {
+        let with = with.bits();
+        let (own, others) = self.pointers.get_mut().split_at_mut(BATCH);
+        let mut own = Lane {
             program,
-            pointers,
-            rows,
-            first: lane * BATCH,
-            with: with.bits(),
-        });
-        let mut own = lanes.next().context("no memory for a refresh")?;
+            pointers: own,
+            first: 0,
+            with,
+        };
         let batches: Vec<_> = sockets.chunks(BATCH).collect();
-        let mut hand_over = |batch: usize, rows: &[SockRow]| {
+        let rows = &self.rows;
+        let mut hand_over = |batch: usize, slot: usize| {
+            let rows = &rows.get()[slot * BATCH..][..batches[batch].len()];
             for (index, row) in rows.iter().enumerate() {
                 sink(batch * BATCH + index, row);
             }
         };
         if batches.len() < WORTH_THREADS || self.threads == 1 {
-            for (batch, sockets) in batches.into_iter().enumerate() {
-                hand_over(batch, own.read(sockets)?);
+            for (batch, sockets) in batches.iter().enumerate() {
+                own.read(0, sockets)?;
+                hand_over(batch, 0);
             }
             return Ok(());
         }
@@ -141,48 +157,83 @@ impl Refresh {
             Some((batch, *batches.get(batch)?))
         };
         thread::scope(|scope| {
-            let (done, results) = sync_channel(AHEAD);
-            for mut lane in lanes {
+            let (done, results) = channel();
+            for (helper, pointers) in others.chunks_mut(AHEAD * BATCH).enumerate() {
                 let (done, claim) = (done.clone(), &claim);
-                scope.spawn(move || {
-                    while let Some((batch, sockets)) = claim() {
-                        let rows = lane.read(sockets).map(<[SockRow]>::to_vec);
-                        if done.send((batch, rows)).is_err() {
-                            // Another batch has failed.
-                            return;
-                        }
-                    }
-                });
+                let mut lane = Lane {
+                    program,
+                    pointers,
+                    first: 1 + helper * AHEAD,
+                    with,
+                };
+                scope.spawn(move || help(&mut lane, claim, &done));
             }
             drop(done);
             let mut early = BTreeMap::new();
             let mut due = 0;
-            while due < batches.len() {
-                match claim() {
-                    Some((batch, sockets)) => {
-                        let rows = own.read(sockets)?;
-                        if batch == due {
-                            hand_over(batch, rows);
-                            due += 1;
-                        } else {
-                            early.insert(batch, rows.to_vec());
-                        }
-                    }
-                    None => {
-                        if let Ok((batch, rows)) = results.recv() {
-                            early.insert(batch, rows?);
-                        }
-                    }
-                }
-                for (batch, rows) in results.try_iter() {
-                    early.insert(batch, rows?);
-                }
-                while let Some(rows) = early.remove(&due) {
-                    hand_over(due, &rows);
-                    due += 1;
-                }
+            while let Some((batch, sockets)) = claim() {
+                own.read(0, sockets)?;
+                settle(&results, &mut early, &mut due, batch, &mut hand_over)?;
+                hand_over(batch, 0);
+                due += 1;
             }
+            settle(&results, &mut early, &mut due, batches.len(), &mut hand_over)?;
             Ok(())
         })
+    }
+}
+
+/// Hands over what comes before `batch`, which waits in the caller's slot.
+fn settle(
+    results: &Receiver<Done>,
+    early: &mut BTreeMap<usize, (usize, Sender<usize>)>,
+    due: &mut usize,
+    batch: usize,
+    hand_over: &mut impl FnMut(usize, usize),
+) -> Result<()> {
+    while *due < batch {
+        if let Some((slot, owner)) = early.remove(due) {
+            hand_over(*due, slot);
+            *due += 1;
+            // The helper may be done with all.
+            let _: Result<_, _> = owner.send(slot);
+            continue;
+        }
+        let Ok(done) = results.recv() else {
+            bail!("a thread of the refresh died");
+        };
+        done.result?;
+        early.insert(done.batch, (done.slot, done.owner));
+    }
+    Ok(())
+}
+
+/// Reads batches for as long as there are any, each into a slot that is free.
+fn help<'a>(
+    lane: &mut Lane<'_>,
+    claim: &impl Fn() -> Option<(usize, &'a [u64])>,
+    done: &Sender<Done>,
+) {
+    let (owner, free) = channel();
+    for slot in 0..AHEAD {
+        // Received below: the channel lives.
+        let _: Result<_, _> = owner.send(lane.first + slot);
+    }
+    // A slot first: a batch that was claimed is read at once.
+    while let Ok(slot) = free.recv() {
+        let Some((batch, sockets)) = claim() else {
+            return;
+        };
+        let result = lane.read(slot - lane.first, sockets);
+        let answer = Done {
+            batch,
+            slot,
+            result,
+            owner: owner.clone(),
+        };
+        if done.send(answer).is_err() {
+            // Another batch has failed.
+            return;
+        }
     }
 }

@@ -91,6 +91,8 @@ pub struct Session {
     /// Losses that a healing has dealt with.
     healed: u64,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
+    /// Room for the addresses of a refresh, kept from one to the next; without a table, the addresses.
+    pub(super) addresses: Vec<u64>,
     /// `None` where [`Session::refresh`] is.
     pub(super) descriptors: Option<Descriptors>,
     /// Reads what the programs log, where that was asked for.
@@ -168,6 +170,7 @@ impl Session {
             sleeping,
             healed: 0,
             pid_of_inode: Vec::new(),
+            addresses: Vec::new(),
             descriptors,
             logger,
         };
@@ -226,11 +229,23 @@ impl Session {
             health,
             tables_found,
             purpose,
+            addresses,
             ..
         } = self;
         let remembers = *purpose == Purpose::Log;
+        // Sorted, so that whoever reads them in the order of the table reads memory from front to
+        // back; but never beyond an event, which may take one out again.
+        let mut seeds: Vec<u64> = Vec::new();
+        let note = |seeds: &mut Vec<u64>, table: &mut ConnTable| {
+            seeds.sort_unstable();
+            seeds.drain(..).for_each(|skaddr| table.seed(skaddr));
+        };
+        let once = *purpose == Purpose::Snapshot;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
+                if !seeds.is_empty() {
+                    note(&mut seeds, table);
+                }
                 *events += 1;
                 table.apply(&event, &mut news.changes);
                 if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
@@ -245,7 +260,7 @@ impl Session {
             }
             Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),
-            Some(Record::Seed(skaddr)) => table.seed(skaddr),
+            Some(Record::Seed(skaddr)) => seeds.push(skaddr),
             Some(Record::Tables(tables)) => tables_found.push(tables),
             Some(Record::Fds(chunk)) => {
                 let held = chunk.inodes.iter().filter(|inode| **inode != 0);
@@ -253,6 +268,11 @@ impl Session {
             }
             None => health.lost.undecoded += 1,
         });
+        if once {
+            addresses.append(&mut seeds);
+        } else {
+            note(&mut seeds, table);
+        }
     }
 
     /// Counters of the BPF programs.

@@ -147,37 +147,37 @@ impl LiveSource {
     }
 }
 
-/// Names the owners: of each inode the first process whose command line can be read. Ascending, that
-/// is the lowest, as netstat finds it.
-pub(super) fn named(
-    holders: impl ExactSizeIterator<Item = (u64, u32)> + DoubleEndedIterator + Clone,
-) -> Owners {
-    let mut programs: FxHashMap<u32, Option<NameId>> = FxHashMap::default();
-    let mut by_inode = match (holders.clone().next(), holders.clone().next_back()) {
-        (Some((least, _)), Some((most, _))) => ByInode::between(least, most, holders.len()),
-        _ => ByInode::default(),
-    };
-    // Neighbours mostly belong to one process.
-    let mut last = None;
-    for (inode, pid) in holders {
-        if by_inode.contains(inode) {
-            continue;
-        }
-        let name = match last {
+/// Names owners: of each inode the first process whose command line can be read. Ascending, that is
+/// the lowest, as netstat finds it.
+#[derive(Default)]
+pub(super) struct Naming {
+    programs: FxHashMap<u32, Option<NameId>>,
+    by_inode: ByInode,
+    /// Neighbours mostly belong to one process.
+    last: Option<(u32, Option<NameId>)>,
+}
+
+impl Naming {
+    pub(super) fn add(&mut self, inode: u64, pid: u32) {
+        let by_inode = &mut self.by_inode;
+        let name = match self.last {
             Some((same, name)) if same == pid => name,
-            _ => *programs.entry(pid).or_insert_with(|| {
+            _ => *self.programs.entry(pid).or_insert_with(|| {
                 let name = program(Path::new("/proc"), pid).ok()?;
                 Some(by_inode.name(name.into()))
             }),
         };
-        last = Some((pid, name));
+        self.last = Some((pid, name));
         if let Some(name) = name {
             by_inode.insert(inode, name);
         }
     }
-    Owners {
-        by_inode,
-        access: OwnerAccess::Full,
+
+    pub(super) fn owners(self) -> Owners {
+        Owners {
+            by_inode: self.by_inode,
+            access: OwnerAccess::Full,
+        }
     }
 }
 
@@ -195,7 +195,11 @@ impl SocketSource for LiveSource {
     }
 
     fn owners(&mut self) -> Owners {
-        named(self.holders.iter().copied())
+        let mut naming = Naming::default();
+        for (inode, pid) in &self.holders {
+            naming.add(*inode, *pid);
+        }
+        naming.owners()
     }
 
     fn inet(&mut self, table: InetTable, sink: &mut dyn FnMut(Line<InetRow>)) -> io::Result<()> {

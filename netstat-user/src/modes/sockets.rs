@@ -74,9 +74,9 @@ pub fn round(
     if let Some(remark) = source.remark() {
         let _ = writeln!(err, "netstat-bpf: {remark}");
     }
-    if source.is_provisional() {
+    if let Some(rows) = source.provisional() {
         // Held back until the rows are known to count; the answer's end is waited for meanwhile.
-        let (mut text, mut said) = (Vec::new(), Vec::new());
+        let (mut text, mut said) = (room(rows), Vec::new());
         let result = sections(source, options, names, &mut text, &mut said);
         match source.settle(want) {
             Ok(true) => {
@@ -95,6 +95,23 @@ pub fn round(
         }
     }
     sections(source, options, names, out, err)
+}
+
+/// Room for the text of about so many rows, in large pages where the system has them: each small
+/// one that is touched first costs as much as a row.
+fn room(rows: usize) -> Vec<u8> {
+    const ROW: usize = 112;
+    const MOST: usize = 256 << 20;
+    const LARGE: usize = 2 << 20;
+    let mut text: Vec<u8> = Vec::with_capacity((rows * ROW).min(MOST));
+    let start = text.as_ptr().align_offset(LARGE);
+    let length = text.capacity().saturating_sub(start) / LARGE * LARGE;
+    if length > 0 {
+        let inside = &mut text.spare_capacity_mut()[start..start + length];
+        // SAFETY: our own memory; it is advice, and no failure matters.
+        unsafe { libc::madvise(inside.as_mut_ptr().cast(), length, libc::MADV_HUGEPAGE) };
+    }
+    text
 }
 
 /// Renders a round that has begun.

@@ -20,7 +20,7 @@ use crate::{
     view::row::{InetRow, UnixRow},
 };
 
-use super::live;
+use super::live::Naming;
 
 /// Makes the source that goes on alone.
 type Alone<'a> = Box<dyn FnMut() -> Box<dyn SocketSource> + 'a>;
@@ -70,13 +70,11 @@ impl Stream {
     }
 
     /// The holders, which come first.
-    fn holders(&mut self) -> Vec<Holder> {
-        let room = self.answer.head.holders_hint.get() as usize;
-        let mut found = Vec::with_capacity(room.min(ROOM));
+    fn holders(&mut self, mut sink: impl FnMut(&Holder)) {
         let mut early = [Vec::new(), Vec::new()];
         while let Some(part) = self.next() {
             match part {
-                Part::Holders(holders) => found.extend_from_slice(holders),
+                Part::Holders(holders) => holders.iter().for_each(&mut sink),
                 Part::Rows(rows) => early[0].extend_from_slice(rows.as_bytes()),
                 Part::Rows6(rows) => early[1].extend_from_slice(rows.as_bytes()),
                 Part::End => {}
@@ -86,7 +84,6 @@ impl Stream {
             }
         }
         self.early = early;
-        found
     }
 
     /// The rows of one family, those to come too.
@@ -116,9 +113,6 @@ impl Stream {
         while self.next().is_some() {}
     }
 }
-
-/// The most room that is made because the agent says so, holders.
-const ROOM: usize = 4 << 20;
 
 impl<'a> AgentSource<'a> {
     /// The agent behind a socket; `alone` makes what is used if it fails.
@@ -171,8 +165,9 @@ impl SocketSource for AgentSource<'_> {
         }
     }
 
-    fn is_provisional(&self) -> bool {
-        self.instead.is_none()
+    fn provisional(&self) -> Option<usize> {
+        let stream = self.answer.as_ref().filter(|_| self.instead.is_none())?;
+        Some(stream.answer.head.rows_hint.get() as usize)
     }
 
     fn settle(&mut self, want: Want) -> io::Result<bool> {
@@ -192,12 +187,9 @@ impl SocketSource for AgentSource<'_> {
         }
         match &mut self.answer {
             Some(stream) if stream.answer.head.flags.get() & SEES_HOLDERS != 0 => {
-                let holders = stream.holders();
-                live::named(
-                    holders
-                        .iter()
-                        .map(|held| (held.inode.get(), held.pid.get())),
-                )
+                let mut naming = Naming::default();
+                stream.holders(|held| naming.add(held.inode.get(), held.pid.get()));
+                naming.owners()
             }
             _ => self.proc.owners(),
         }
