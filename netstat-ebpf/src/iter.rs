@@ -144,7 +144,9 @@ unsafe fn descriptors(ctx: *const IterCtx, send_chunk: *mut c_void) -> i32 {
 fn turn(me: u32) -> (u32, u32) {
     let word = |index: u32| {
         // SAFETY: an element of a map that outlives the program.
-        READERS.get_ptr(index).map_or(0, |word| unsafe { word.read_volatile() })
+        READERS
+            .get_ptr(index)
+            .map_or(0, |word| unsafe { word.read_volatile() })
     };
     // What two readers send is only sent twice: one that is not in the list reads all.
     let mut found = 0;

@@ -9,9 +9,7 @@ use aya_ebpf::{
 };
 use netstat_common::{
     offsets::ABSENT,
-    row::{
-        BATCH, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER,
-    },
+    row::{BATCH, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER},
 };
 
 use crate::{
@@ -120,7 +118,9 @@ unsafe fn fill<R: Reader>(row: &mut SockRow, address_of_sk: *const u8, with: u64
         row.pad = [0; 5];
         match state {
             TIME_WAIT => timewait::<R>(row, address_of_sk),
-            NEW_SYN_RECV => request::<R>(row, address_of_sk, common.get::<u64>(RSK_LISTENER.load())),
+            NEW_SYN_RECV => {
+                request::<R>(row, address_of_sk, common.get::<u64>(RSK_LISTENER.load()))
+            }
             1..=LAST_STATE => full::<R>(row, sk, state, with),
             _ => {}
         }

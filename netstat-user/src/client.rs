@@ -19,8 +19,9 @@ use crate::{
     clock,
     proto::{
         HEADER, Header,
+        audit::{Answer, Changed},
         reply::{BadReply, Head, Holder, Refusal, Reply, Row},
-        request::{Request, Wanted},
+        request::{Audit, Request, Wanted},
     },
 };
 
@@ -40,7 +41,7 @@ pub fn socket() -> PathBuf {
 
 /// An answer that is being read.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Incoming {
     /// About it.
     pub head: Head,
     talk: Talk,
@@ -51,7 +52,7 @@ pub struct Answer {
 }
 
 /// A part of an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Part<'a> {
     /// Sockets and who holds them; from part to part ascending by inode and process.
     Holders(&'a [Holder]),
@@ -59,6 +60,10 @@ pub enum Part<'a> {
     Rows(&'a [Row]),
     /// TCP over IPv6.
     Rows6(&'a [Row]),
+    /// Sockets of which events have told: of an audit.
+    Changed(&'a [Changed]),
+    /// What else an audit is told: JSON.
+    Audit(Vec<u8>),
     /// The answer is whole, and the agent has closed its end.
     End,
 }
@@ -67,13 +72,57 @@ pub enum Part<'a> {
 ///
 /// # Errors
 /// Why there is none: the client goes on alone.
-pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Answer, String> {
-    let mut talk = Talk::begin(path, &Request::Snapshot(wanted), patience)?;
+pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Incoming, String> {
+    ask(path, &Request::Snapshot(wanted), patience)
+}
+
+/// What an audit compares, whole.
+#[derive(Debug)]
+pub struct Audited {
+    /// About it.
+    pub head: Head,
+    /// TCP over IPv4, and over IPv6.
+    pub rows: [Vec<Row>; 2],
+    /// Sockets of which events have told.
+    pub changed: Vec<Changed>,
+}
+
+/// Asks for all that an audit compares.
+///
+/// # Errors
+/// Why there is none.
+pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Audited, Answer), String> {
+    let mut incoming = ask(path, &Request::Audit(audit), patience)?;
+    let mut found = Audited {
+        head: incoming.head,
+        rows: Default::default(),
+        changed: Vec::new(),
+    };
+    let mut answer = None;
+    loop {
+        match incoming.next()? {
+            Part::Holders(_) => {}
+            Part::Rows(rows) => found.rows[0].extend_from_slice(rows),
+            Part::Rows6(rows) => found.rows[1].extend_from_slice(rows),
+            Part::Changed(changed) => found.changed.extend_from_slice(changed),
+            Part::Audit(json) => {
+                let parsed = serde_json::from_slice(&json);
+                answer = Some(parsed.map_err(|error| format!("the audit's answer: {error}"))?);
+            }
+            Part::End => break,
+        }
+    }
+    let answer = answer.ok_or("the agent's answer to an audit is not whole")?;
+    Ok((found, answer))
+}
+
+fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, String> {
+    let mut talk = Talk::begin(path, request, patience)?;
     loop {
         let (header, length) = talk.header()?;
         match talk.reply(&header, length)? {
             Said::Head(head) => {
-                return Ok(Answer {
+                return Ok(Incoming {
                     head,
                     talk,
                     taken: 0,
@@ -84,12 +133,12 @@ pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Answe
             }
             Said::Progress => {}
             Said::End { .. } => return Err("the agent's answer has no beginning".to_owned()),
-            Said::Status(_) => return Err(NOT_ASKED.to_owned()),
+            Said::Status(_) | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
         }
     }
 }
 
-impl Answer {
+impl Incoming {
     /// Waits for the next part.
     ///
     /// # Errors
@@ -111,6 +160,7 @@ impl Answer {
                         self.talk.end()?;
                         return Ok(Part::End);
                     }
+                    Said::Audit(json) => return Ok(Part::Audit(json)),
                     Said::Head(_) | Said::Status(_) => return Err(NOT_ASKED.to_owned()),
                 }
             };
@@ -138,6 +188,9 @@ impl Answer {
                     self.rows += count;
                     Part::Rows6(<[Row]>::ref_from_bytes(payload).unwrap_or_default())
                 }
+                Bulk::Changed => {
+                    Part::Changed(<[Changed]>::ref_from_bytes(payload).unwrap_or_default())
+                }
             });
         }
     }
@@ -154,7 +207,7 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } => return Err(NOT_ASKED.to_owned()),
+            Said::Head(_) | Said::End { .. } | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
         }
     }
 }
@@ -165,11 +218,12 @@ enum Bulk {
     Holders,
     Rows,
     Rows6,
+    Changed,
 }
 
 impl Bulk {
     fn of(header: &Header) -> Option<Self> {
-        [Self::Holders, Self::Rows, Self::Rows6]
+        [Self::Holders, Self::Rows, Self::Rows6, Self::Changed]
             .into_iter()
             .find(|bulk| bulk.kind() == header.kind)
     }
@@ -179,6 +233,7 @@ impl Bulk {
             Self::Holders => Reply::Holders(&[]),
             Self::Rows => Reply::Rows(&[]),
             Self::Rows6 => Reply::Rows6(&[]),
+            Self::Changed => Reply::Changed(&[]),
         };
         empty.parts().0.kind
     }
@@ -187,6 +242,7 @@ impl Bulk {
         match self {
             Self::Holders => size_of::<Holder>(),
             Self::Rows | Self::Rows6 => size_of::<Row>(),
+            Self::Changed => size_of::<Changed>(),
         }
     }
 }
@@ -197,6 +253,7 @@ enum Said {
     Progress,
     End { holders: u64, rows: u64 },
     Status(Vec<u8>),
+    Audit(Vec<u8>),
 }
 
 /// A connection on which the question has been asked.
@@ -262,10 +319,15 @@ impl Talk {
                 rows: end.rows.get(),
             }),
             Ok(Reply::Status(json)) => Ok(Said::Status(json.to_vec())),
+            Ok(Reply::Audit(json)) => Ok(Said::Audit(json.to_vec())),
             Ok(Reply::Refused(refusal, reason)) => Err(refused(refusal, reason)),
-            Ok(Reply::Welcome | Reply::Holders(_) | Reply::Rows(_) | Reply::Rows6(_)) => {
-                Err("the agent speaks out of turn".to_owned())
-            }
+            Ok(
+                Reply::Welcome
+                | Reply::Holders(_)
+                | Reply::Rows(_)
+                | Reply::Rows6(_)
+                | Reply::Changed(_),
+            ) => Err("the agent speaks out of turn".to_owned()),
             Err(bad) => Err(bad.to_string()),
         }
     }

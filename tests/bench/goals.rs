@@ -78,7 +78,10 @@ fn noise(facts: &Facts) -> Option<String> {
 }
 
 fn ring_twice(_: &Facts) -> Option<String> {
-    Some("the 8 MiB of the ring are mapped twice, so that a record never wraps, and count twice".to_owned())
+    Some(
+        "the 8 MiB of the ring are mapped twice, so that a record never wraps, and count twice"
+            .to_owned(),
+    )
 }
 
 const GOALS: &[Goal] = &[
@@ -166,9 +169,24 @@ const GOALS: &[Goal] = &[
         Want::AtMost(1.02),
         noise,
     ),
-    ("bulk with the agent", "hot.bulk.Agent", Want::AtMost(1.02), noise),
-    ("UDP with the agent", "hot.udp.Agent", Want::AtMost(1.02), noise),
-    ("unix with the agent", "hot.unix.Agent", Want::AtMost(1.02), noise),
+    (
+        "bulk with the agent",
+        "hot.bulk.Agent",
+        Want::AtMost(1.02),
+        noise,
+    ),
+    (
+        "UDP with the agent",
+        "hot.udp.Agent",
+        Want::AtMost(1.02),
+        noise,
+    ),
+    (
+        "unix with the agent",
+        "hot.unix.Agent",
+        Want::AtMost(1.02),
+        noise,
+    ),
     (
         "getppid(2) with the agent",
         "hot.getppid.Agent",
@@ -181,7 +199,12 @@ const GOALS: &[Goal] = &[
         Want::AtMost(1.02),
         noise,
     ),
-    ("idle: share of a CPU", "idle.cpu", Want::AtMost(0.001), nothing),
+    (
+        "idle: share of a CPU",
+        "idle.cpu",
+        Want::AtMost(0.001),
+        nothing,
+    ),
     (
         "resident bytes of the idle agent",
         "idle.rss",

@@ -24,12 +24,21 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
     let mut agent = Series::new("from the agent");
     report.row(&["processes", "sockets", "one shot, ms", "from the agent, ms"]);
     report.rule(4);
-    let processes: &[usize] = if bench.quick { &[2, 100] } else { &[2, 20, 200, 1000] };
+    let processes: &[usize] = if bench.quick {
+        &[2, 100]
+    } else {
+        &[2, 20, 200, 1000]
+    };
     for &processes in processes {
         eprintln!("bench: scale, {processes} processes");
         let load = hold(SOCKETS, processes)?;
         let times = measure(bench, report, &load.netns()?)?;
-        point(report, (processes, SOCKETS), times, [&mut alone, &mut agent]);
+        point(
+            report,
+            (processes, SOCKETS),
+            times,
+            [&mut alone, &mut agent],
+        );
     }
     plot::draw(
         &output.join("benchmark-processes.svg"),
@@ -39,7 +48,12 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
     )?;
     let mut alone = Series::new("one shot");
     let mut agent = Series::new("from the agent");
-    report.row(&["namespaces", "sockets", "one shot, ms", "from the agent, ms"]);
+    report.row(&[
+        "namespaces",
+        "sockets",
+        "one shot, ms",
+        "from the agent, ms",
+    ]);
     report.rule(4);
     let namespaces: &[usize] = if bench.quick { &[1, 20] } else { &[1, 10, 100] };
     for &namespaces in namespaces {
@@ -56,9 +70,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
         ("namespaces", "ms"),
         &[alone, agent],
     )?;
-    report.text(
-        "![processes](benchmark-processes.svg)\n\n![namespaces](benchmark-namespaces.svg)",
-    );
+    report.text("![processes](benchmark-processes.svg)\n\n![namespaces](benchmark-namespaces.svg)");
     Ok(())
 }
 
@@ -97,5 +109,10 @@ fn point(
         }
     }
     let [alone, agent] = times;
-    report.row(&[&of.to_string(), &sockets.to_string(), &ms(alone), &ms(agent)]);
+    report.row(&[
+        &of.to_string(),
+        &sockets.to_string(),
+        &ms(alone),
+        &ms(agent),
+    ]);
 }

@@ -82,7 +82,12 @@ impl Runs {
     /// The table of ratios, and what was lost.
     fn tell(&self, report: &mut Report, tracers: &[Tracer]) -> (Vec<Vec<String>>, Vec<Loss>) {
         let mut header = vec!["workload".to_owned(), "ns for one, untraced".to_owned()];
-        header.extend(tracers.iter().skip(1).map(|tracer| tracer.name().to_owned()));
+        header.extend(
+            tracers
+                .iter()
+                .skip(1)
+                .map(|tracer| tracer.name().to_owned()),
+        );
         let mut table = vec![header];
         let mut losses = Vec::new();
         let mut noise = Vec::new();

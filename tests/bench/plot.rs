@@ -29,7 +29,8 @@ pub(crate) fn draw(
     (of, unit): (&str, &str),
     curves: &[Series],
 ) -> Result<()> {
-    draw_all(path, title, (of, unit), curves).map_err(|error| anyhow!("draw {}: {error}", path.display()))
+    draw_all(path, title, (of, unit), curves)
+        .map_err(|error| anyhow!("draw {}: {error}", path.display()))
 }
 
 fn draw_all(
@@ -54,11 +55,7 @@ fn draw_all(
             span(all().map(|p| p.0).collect()).log_scale(),
             span(all().map(|p| p.1).collect()).log_scale(),
         )?;
-    chart
-        .configure_mesh()
-        .x_desc(of)
-        .y_desc(unit)
-        .draw()?;
+    chart.configure_mesh().x_desc(of).y_desc(unit).draw()?;
     for (index, curve) in curves.iter().enumerate() {
         let colour = Palette99::pick(index).to_rgba();
         chart

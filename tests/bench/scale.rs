@@ -78,7 +78,11 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
                 }
             }
         }
-        for (series, walls) in times.iter_mut().zip(&walls).filter(|(_, walls)| !walls.is_empty()) {
+        for (series, walls) in times
+            .iter_mut()
+            .zip(&walls)
+            .filter(|(_, walls)| !walls.is_empty())
+        {
             series.points.push((sockets as f64, median(walls) * 1e3));
         }
         memory.points.push((sockets as f64, median(&peaks) / 1e6));

@@ -200,7 +200,9 @@ fn with_agent(
     drop(kept);
     let each = |prefix: &str| {
         let of = |programs: &[Program]| -> u64 {
-            let ours = programs.iter().filter(|program| program.name.starts_with(prefix));
+            let ours = programs
+                .iter()
+                .filter(|program| program.name.starts_with(prefix));
             ours.map(|program| program.nanoseconds).sum()
         };
         (of(&after) - of(&before)) as f64 / f64::from(LISTINGS) / sockets as f64
@@ -237,7 +239,10 @@ fn at_once(bench: &Bench, report: &mut Report, netns: &File, sockets: usize) -> 
                 .collect();
             for mut child in children? {
                 let status = child.wait()?;
-                anyhow::ensure!(status.success(), "a client of the agent ended with {status}");
+                anyhow::ensure!(
+                    status.success(),
+                    "a client of the agent ended with {status}"
+                );
             }
             walls.push(begin.elapsed().as_secs_f64());
         }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_load;
+mod audit;
 mod builders;
 mod json;
 mod kinds;
@@ -9,7 +10,9 @@ mod log;
 mod log_ends;
 mod log_output;
 mod losses;
+mod losses_agent;
 mod metrics;
+mod netns;
 mod owners;
 mod random;
 mod rescans;

@@ -91,7 +91,9 @@ impl Session {
             }
             self.share([]);
             for helper in helpers {
-                let result = helper.join().unwrap_or_else(|_| Err(io::Error::other("it died")));
+                let result = helper
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("it died")));
                 result.with_context(|| format!("read {program}"))?;
             }
             self.take(news);

@@ -47,9 +47,7 @@ impl Session {
         else {
             return Ok(());
         };
-        refresh.read(object, sockets, with, |index, row| {
-            sink(table, index, row)
-        })
+        refresh.read(object, sockets, with, |index, row| sink(table, index, row))
     }
 
     /// The UDP sockets of our namespace, now, in the order of /proc.

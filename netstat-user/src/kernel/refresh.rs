@@ -35,6 +35,12 @@ pub struct With {
 }
 
 impl With {
+    /// All there is.
+    pub const ALL: Self = Self {
+        timers: true,
+        user: true,
+    };
+
     /// What always is.
     pub const LEAST: Self = Self {
         timers: false,
@@ -177,7 +183,13 @@ impl Refresh {
                 hand_over(batch, 0);
                 due += 1;
             }
-            settle(&results, &mut early, &mut due, batches.len(), &mut hand_over)?;
+            settle(
+                &results,
+                &mut early,
+                &mut due,
+                batches.len(),
+                &mut hand_over,
+            )?;
             Ok(())
         })
     }

@@ -119,6 +119,8 @@ impl Session {
         let mut stuck = 0;
         loop {
             let before = state.next;
+            // Where the last run stood, another object may be by now: the chain is walked again.
+            state.node = 0;
             let program = self.walk.as_ref().map_or("", |walk| walk.program);
             state = self.run_walk(program, state)?;
             self.take(news);

@@ -1,6 +1,7 @@
 //! Lists of sockets: the sections, in netstat's order, once or every second.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
     time::Duration,
 };
@@ -76,12 +77,20 @@ pub fn round(
     }
     if let Some(rows) = source.provisional() {
         // Held back until the rows are known to count; the answer's end is waited for meanwhile.
-        let (mut text, mut said) = (room(rows), Vec::new());
-        let result = sections(source, options, names, &mut text, &mut said);
+        let held = RefCell::new(Held {
+            text: room(rows),
+            said: Vec::new(),
+        });
+        let result = sections(
+            source,
+            options,
+            names,
+            &mut HeldOut(&held),
+            &mut HeldErr(&held),
+        );
         match source.settle(want) {
             Ok(true) => {
-                let _ = err.write_all(&said);
-                let _ = out.write_all(&text);
+                held.into_inner().let_go(out, err);
                 return result;
             }
             Ok(false) => names.begin(),
@@ -95,6 +104,55 @@ pub fn round(
         }
     }
     sections(source, options, names, out, err)
+}
+
+/// What a round says until it counts.
+struct Held {
+    text: Vec<u8>,
+    /// What goes to standard error, and after how much of the text.
+    said: Vec<(usize, Vec<u8>)>,
+}
+
+impl Held {
+    /// Writes it in the order in which it was said. Write errors are nothing to the reference.
+    fn let_go(self, out: &mut dyn Write, err: &mut dyn Write) {
+        let mut gone = 0;
+        for (after, said) in self.said {
+            let _ = out.write_all(&self.text[gone..after]);
+            let _ = err.write_all(&said);
+            gone = after;
+        }
+        let _ = out.write_all(&self.text[gone..]);
+    }
+}
+
+/// Standard output of a round that is held back.
+struct HeldOut<'a>(&'a RefCell<Held>);
+
+impl Write for HeldOut<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().text.write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error beside a [`HeldOut`].
+struct HeldErr<'a>(&'a RefCell<Held>);
+
+impl Write for HeldErr<'_> {
+    fn write(&mut self, said: &[u8]) -> io::Result<usize> {
+        let mut held = self.0.borrow_mut();
+        let after = held.text.len();
+        held.said.push((after, said.to_vec()));
+        Ok(said.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Room for the text of about so many rows, in large pages where the system has them: each small

@@ -10,7 +10,7 @@ use std::{
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::{
-    client::{self, Answer, Part},
+    client::{self, Incoming, Part},
     proc::ProcSource,
     proto::{
         reply::{Holder, Row, SEES_HOLDERS},
@@ -43,7 +43,7 @@ pub(super) struct AgentSource<'a> {
 
 /// How far an answer has been read.
 struct Stream {
-    answer: Answer,
+    answer: Incoming,
     /// Rows that came before they were asked for, as bytes.
     early: [Vec<u8>; 2],
     ended: bool,
@@ -77,7 +77,7 @@ impl Stream {
                 Part::Holders(holders) => holders.iter().for_each(&mut sink),
                 Part::Rows(rows) => early[0].extend_from_slice(rows.as_bytes()),
                 Part::Rows6(rows) => early[1].extend_from_slice(rows.as_bytes()),
-                Part::End => {}
+                Part::Changed(_) | Part::Audit(_) | Part::End => {}
             }
             if early.iter().any(|rows| !rows.is_empty()) {
                 break;
@@ -102,7 +102,7 @@ impl Stream {
                 (Part::Rows(rows), false) | (Part::Rows6(rows), true) => show(rows),
                 (Part::Rows(rows), true) => early[0].extend_from_slice(rows.as_bytes()),
                 (Part::Rows6(rows), false) => early[1].extend_from_slice(rows.as_bytes()),
-                (Part::Holders(_) | Part::End, _) => {}
+                (Part::Holders(_) | Part::Changed(_) | Part::Audit(_) | Part::End, _) => {}
             }
         }
         self.early = early;

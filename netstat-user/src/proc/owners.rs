@@ -82,11 +82,7 @@ pub fn context(proc: &Path, pid: u32) -> Option<Box<[u8]>> {
 
 /// # Errors
 /// The error of opening the descriptor table. A process that ends meanwhile gives what was read.
-fn add_process(
-    by_inode: &mut ByInode,
-    proc: &Path,
-    pid: &OsStr,
-) -> std::io::Result<()> {
+fn add_process(by_inode: &mut ByInode, proc: &Path, pid: &OsStr) -> std::io::Result<()> {
     let process = proc.join(pid);
     let table = process.join("fd");
     let descriptors = fs::read_dir(&table)?;

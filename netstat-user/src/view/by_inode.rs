@@ -119,7 +119,10 @@ impl FromIterator<(u64, Rc<[u8]>)> for ByInode {
 
 impl PartialEq for ByInode {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len && self.iter().all(|(inode, name)| other.get(inode) == Some(name))
+        self.len == other.len
+            && self
+                .iter()
+                .all(|(inode, name)| other.get(inode) == Some(name))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
         types::{Change, Owner},
     },
     kernel::{
+        health::Doubt,
         object::Purpose,
         session::{News, SeedFrom, Session},
     },
@@ -69,6 +70,9 @@ pub fn run(options: &cli::Log) -> Result<()> {
     };
     let output = Output::start(sink, usize::from(options.buffer) << 20)?;
     let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
+    if let Some(limit) = &session.limit {
+        eprintln!("netstat-bpf: {limit}");
+    }
     privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -346,13 +350,21 @@ impl Log {
         }
         self.healings = health.healings;
         let lost = health.lost.of_sockets();
+        let in_doubt = health.in_doubt == Some(Doubt::Everything);
         if self.format == Format::Json {
-            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost);
+            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, !in_doubt);
             self.flush()?;
         }
+        let checked = match (self.session.can_look(), in_doubt) {
+            (true, _) => "the table was checked against the kernel",
+            (false, false) => "the table was compared with /proc",
+            (false, true) => {
+                "the table was compared with /proc of this network namespace; sockets of other \
+                 namespaces are in doubt"
+            }
+        };
         self.note(format!(
-            "{lost} events lost since the start: lines are missing; \
-             the table was checked against the kernel"
+            "{lost} events lost since the start: lines are missing; {checked}"
         ))
     }
 
