@@ -138,7 +138,9 @@ pub const REQ_TIMEOUT: &str = "REQ_TIMEOUT";
 pub const REQ_TIMEOUT_SHIFT: &str = "REQ_TIMEOUT_SHIFT";
 /// 1 where the kernel lists `sk_uid` for sockets without a file too (it has `sock.sk_ino`).
 pub const UID_WITHOUT_FILE: &str = "UID_WITHOUT_FILE";
-/// Calls a macro with the list `NAME: "struct"` of types that programs give to addresses.
+/// Calls a macro with the list `NAME: "struct"` of types that programs give to addresses. A
+/// `timespec64` begins with a number of eight bytes: what is loaded from it is no pointer to the
+/// verifier, so that its bits can be looked at.
 #[macro_export]
 macro_rules! for_each_type {
     ($with:ident) => {
@@ -146,7 +148,7 @@ macro_rules! for_each_type {
             TYPE_TCP_SOCK: "tcp_sock";
             TYPE_TIMEWAIT_SOCK: "inet_timewait_sock";
             TYPE_REQUEST_SOCK: "request_sock";
-            TYPE_NULLS_HEAD: "hlist_nulls_head";
+            TYPE_WORD: "timespec64";
             TYPE_SOCKET_ALLOC: "socket_alloc";
             TYPE_FILE: "file";
             TYPE_INODE: "inode";

@@ -164,7 +164,10 @@ fn turn(me: u32) -> (u32, u32) {
 unsafe extern "C" fn send_chunk<L: Load>(index: u64, walk: *mut c_void) -> i64 {
     // SAFETY: `walk` is the `Walk` of `descriptors`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
-    if walk.readers > 1 && (walk.pid + index as u32) % walk.readers + 1 != walk.turn {
+    // Masked, so that what the comparisons tell is not told of the stack: the verifier would walk this
+    // function once for each of it.
+    let (readers, turn) = (walk.readers & 0xff, walk.turn & 0xff);
+    if readers > 1 && turn != 0 && (walk.pid + index as u32) % readers + 1 != turn {
         return 0;
     }
     // SAFETY: probe reads check the address. A word of the bitmap stands for one chunk.
@@ -206,7 +209,8 @@ unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS]) -> bool {
         return false;
     };
     for file in files {
-        if *file != 0 {
+        // A probe read of nothing is slow; a load is not, and each branch here is walked 64 times.
+        if !L::CALLS || *file != 0 {
             // SAFETY: a plain word, which is 0 or what all sockets' files have.
             *file = unsafe { socket_inode::<L>(*file as *const u8, ops) };
         }
@@ -226,9 +230,6 @@ unsafe fn socket_inode<L: Load>(file: *const u8, ops: *mut u64) -> u64 {
         let its_ops: u64 = L::load(at(file, FILE_OP.load()));
         let inode = L::load::<u64>(at(file, FILE_INODE.load())) as *const u8;
         let inode = L::cast(inode, TYPE_INODE.load());
-        if its_ops == 0 {
-            return 0;
-        }
         if its_ops != ops.read_volatile() {
             let sb = L::load::<u64>(at(inode, INODE_SB.load())) as *const u8;
             let sb = L::cast(sb, TYPE_SUPER_BLOCK.load());

@@ -16,6 +16,9 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// A way to read kernel memory.
 pub trait Load {
+    /// Whether a load is a call.
+    const CALLS: bool = false;
+
     /// Reads a `T` at an address. Unreadable memory reads as zeros.
     ///
     /// # Safety
@@ -64,6 +67,8 @@ impl Load for Typed {
 pub struct Probe;
 
 impl Load for Probe {
+    const CALLS: bool = true;
+
     #[inline(always)]
     unsafe fn load<T: Copy + Default>(addr: *const u8) -> T {
         let mut value = MaybeUninit::<T>::uninit();

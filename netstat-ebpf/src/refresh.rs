@@ -138,7 +138,7 @@ unsafe fn is_linked<R: Reader>(address_of_sk: *const u8, sk: *const u8, mut ppre
             if pprev == 0 {
                 return false;
             }
-            let before = R::cast(pprev as *const u8, TYPE_NULLS_HEAD.load());
+            let before = R::cast(pprev as *const u8, TYPE_WORD.load());
             if R::load::<u64>(before) == node {
                 return true;
             }

@@ -196,7 +196,7 @@ unsafe extern "C" fn step<L: Load>(_: u64, cursor: *mut c_void) -> i64 {
             cursor.state.status = FULL;
             return 1;
         }
-        let node = L::cast(cursor.state.node as *const u8, TYPE_NULLS_HEAD.load());
+        let node = L::cast(cursor.state.node as *const u8, TYPE_WORD.load());
         let next: u64 = L::load(node);
         if next & 1 == 0 {
             // 0, which no chain has, is memory that cannot be read: walk the chain again.

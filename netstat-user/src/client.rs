@@ -76,44 +76,30 @@ pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Incom
     ask(path, &Request::Snapshot(wanted), patience)
 }
 
-/// What an audit compares, whole.
+/// An answer that is whole.
 #[derive(Debug)]
-pub struct Audited {
+pub struct Whole {
     /// About it.
     pub head: Head,
+    /// Sockets and who holds them.
+    pub holders: Vec<Holder>,
     /// TCP over IPv4, and over IPv6.
     pub rows: [Vec<Row>; 2],
-    /// Sockets of which events have told.
+    /// Sockets of which events have told: of an audit.
     pub changed: Vec<Changed>,
+    audit: Option<Vec<u8>>,
 }
 
 /// Asks for all that an audit compares.
 ///
 /// # Errors
 /// Why there is none.
-pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Audited, Answer), String> {
-    let mut incoming = ask(path, &Request::Audit(audit), patience)?;
-    let mut found = Audited {
-        head: incoming.head,
-        rows: Default::default(),
-        changed: Vec::new(),
-    };
-    let mut answer = None;
-    loop {
-        match incoming.next()? {
-            Part::Holders(_) => {}
-            Part::Rows(rows) => found.rows[0].extend_from_slice(rows),
-            Part::Rows6(rows) => found.rows[1].extend_from_slice(rows),
-            Part::Changed(changed) => found.changed.extend_from_slice(changed),
-            Part::Audit(json) => {
-                let parsed = serde_json::from_slice(&json);
-                answer = Some(parsed.map_err(|error| format!("the audit's answer: {error}"))?);
-            }
-            Part::End => break,
-        }
-    }
+pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Whole, Answer), String> {
+    let mut found = ask(path, &Request::Audit(audit), patience)?.whole()?;
+    let answer = found.audit.take();
     let answer = answer.ok_or("the agent's answer to an audit is not whole")?;
-    Ok((found, answer))
+    let answer = serde_json::from_slice(&answer);
+    Ok((found, answer.map_err(|error| format!("the audit's answer: {error}"))?))
 }
 
 fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, String> {
@@ -139,6 +125,30 @@ fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, S
 }
 
 impl Incoming {
+    /// Waits for all of it.
+    ///
+    /// # Errors
+    /// Why it is not whole.
+    pub fn whole(mut self) -> Result<Whole, String> {
+        let mut found = Whole {
+            head: self.head,
+            holders: Vec::new(),
+            rows: Default::default(),
+            changed: Vec::new(),
+            audit: None,
+        };
+        loop {
+            match self.next()? {
+                Part::Holders(holders) => found.holders.extend_from_slice(holders),
+                Part::Rows(rows) => found.rows[0].extend_from_slice(rows),
+                Part::Rows6(rows) => found.rows[1].extend_from_slice(rows),
+                Part::Changed(changed) => found.changed.extend_from_slice(changed),
+                Part::Audit(json) => found.audit = Some(json),
+                Part::End => return Ok(found),
+            }
+        }
+    }
+
     /// Waits for the next part.
     ///
     /// # Errors
