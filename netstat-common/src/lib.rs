@@ -11,6 +11,5 @@ pub mod listed;
 pub mod lost;
 pub mod names;
 pub mod offsets;
-pub mod readers;
 pub mod row;
 pub mod walk;

@@ -8,8 +8,6 @@ pub const COUNTERS: &str = "COUNTERS";
 pub const POINTERS: &str = "POINTERS";
 /// What a refresh found, one [`crate::row::SockRow`] per pointer; mapped by user space.
 pub const ROWS: &str = "ROWS";
-/// Who reads the descriptor tables: how many threads, then the id of each; mapped by user space.
-pub const READERS: &str = "READERS";
 /// One [`crate::walk::WalkState`], set before a walk; mapped by user space.
 pub const WALK: &str = "WALK";
 /// One `u32`: 1 while user space sleeps and wants a wake-up; mapped by user space.

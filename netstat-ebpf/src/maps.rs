@@ -8,7 +8,6 @@ use aya_ebpf::{
 use netstat_common::{
     listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
-    readers::READERS_SIZE,
     row::{BATCH, SockRow},
     walk::WalkState,
 };
@@ -34,10 +33,6 @@ pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MM
 /// What `f_op` of a socket's file is, once one was met.
 #[map]
 pub static SOCKET_OPS: Array<u64> = Array::with_max_entries(1, 0);
-
-/// See `netstat_common::names::READERS`.
-#[map]
-pub static READERS: Array<u64> = Array::with_max_entries(READERS_SIZE, BPF_F_MMAPABLE);
 
 /// See `netstat_common::names::PASS`.
 #[map]

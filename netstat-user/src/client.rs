@@ -99,7 +99,10 @@ pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Whole, An
     let answer = found.audit.take();
     let answer = answer.ok_or("the agent's answer to an audit is not whole")?;
     let answer = serde_json::from_slice(&answer);
-    Ok((found, answer.map_err(|error| format!("the audit's answer: {error}"))?))
+    Ok((
+        found,
+        answer.map_err(|error| format!("the audit's answer: {error}"))?,
+    ))
 }
 
 fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, String> {

@@ -16,7 +16,6 @@ use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
-    readers::MOST_READERS,
     row::BATCH,
 };
 
@@ -135,11 +134,14 @@ pub struct Object {
 /// The BPF object, as it was compiled.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netstat-ebpf"));
 
+/// The most threads that share a pass.
+const MOST_THREADS: usize = 8;
+
 /// As many as there are CPUs for us; a pass of more is bound by memory.
 fn threads() -> usize {
     std::thread::available_parallelism()
         .map_or(1, usize::from)
-        .min(MOST_READERS)
+        .min(MOST_THREADS)
 }
 
 /// Makes calls of the helper number `mark`, which no kernel has, calls of a kernel function. aya
@@ -155,6 +157,15 @@ fn call_kernel_function(object: &mut [u8], mark: u32, function: u32) {
             number.copy_from_slice(&function.to_le_bytes());
         }
     }
+}
+
+/// Inode number of our PID namespace; 0 for the initial one, or where /proc does not tell.
+fn own_pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    /// `PROC_PID_INIT_INO` of the kernel.
+    const INITIAL: u64 = 0xeffffffc;
+    let own = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+    own.ok().filter(|inode| *inode != INITIAL).unwrap_or(0)
 }
 
 impl Object {
@@ -187,6 +198,7 @@ impl Object {
         // A wake-up well before the ring is full.
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
+        values.push((offsets::OWN_PID_NS, own_pid_namespace()));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
         let level = if log { u8::MAX } else { NO_LOG };
         let threads = threads();
@@ -522,7 +534,8 @@ impl Handlers {
     }
 }
 
-/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds.
+/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds. Other
+/// suffixes are of parts (`.cold`) and copies of a function, which no pointer points to.
 fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let line = line.trim_ascii_end();
     let name = line.get(19..)?;
@@ -530,7 +543,12 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     if !name.ends_with(b"handler") && !name.contains(&b'.') {
         return None;
     }
-    let name = name.split(|byte| matches!(byte, b'.' | b'\t')).next()?;
+    let name = name.split(|byte| *byte == b'\t').next()?;
+    let name = match name.iter().position(|byte| *byte == b'.') {
+        Some(dot) if name[dot..].starts_with(b".llvm.") => &name[..dot],
+        Some(_) => return None,
+        None => name,
+    };
     let address = u64::from_str_radix(std::str::from_utf8(line.get(..16)?).ok()?, 16).ok()?;
     Some((address, name))
 }
@@ -554,6 +572,8 @@ mod tests {
             "",
             "short",
             "ffffffff820089f0 t tcp_v4_rcv",
+            "ffffffff81293f6f t reqsk_timer_handler.cold",
+            "ffffffff81293f6f t tw_timer_handler.part.0",
             "zzzzzzzzzzzzzzzz t x_handler",
         ] {
             assert_eq!(parse(line), None, "{line}");
