@@ -12,7 +12,7 @@ use netstat_common::{
 
 use crate::{
     globals::{TASK_PID, TASK_TGID},
-    maps::emit,
+    maps::{emit, every_change},
     read::{Load as _, Typed, at},
 };
 
@@ -68,6 +68,9 @@ fn tgid_of(task: *const u8) -> u32 {
 
 #[inline(always)]
 fn send(kind: u32, tgid: u32, parent: u32) {
+    if !every_change() {
+        return;
+    }
     let event = ProcEvent {
         kind,
         tgid,

@@ -1,5 +1,7 @@
 //! Asking the agent: a connection, a question, an answer or the reason why there is none.
 
+mod feed;
+
 use std::{
     env,
     io::{self, ErrorKind},
@@ -19,10 +21,13 @@ use crate::{
     clock,
     proto::{
         HEADER, Header,
+        change::Turn,
         reply::{BadReply, Head, Holder, Refusal, Reply, Row},
         request::{Request, Wanted},
     },
 };
+
+pub use feed::{Feed, Told};
 
 /// How long an agent may be silent: it gives a sign of life every 50 ms.
 pub const PATIENCE: Duration = Duration::from_millis(200);
@@ -99,7 +104,7 @@ pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Snaps
                     talk.end()?;
                     return Ok(snapshot);
                 }
-                Said::Head(_) | Said::Status(_) => {
+                Said::Head(_) | Said::Status(_) | Said::Turn(_) => {
                     return Err("the agent says what was not asked".to_owned());
                 }
             },
@@ -124,7 +129,7 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } => {
+            Said::Head(_) | Said::End { .. } | Said::Turn(_) => {
                 return Err("the agent says what was not asked".to_owned());
             }
         }
@@ -189,6 +194,7 @@ enum Said {
     Progress,
     End { holders: u64, rows: u64 },
     Status(Vec<u8>),
+    Turn(Turn),
 }
 
 /// A connection on which the question has been asked.
@@ -254,9 +260,8 @@ impl Talk {
             }),
             Ok(Reply::Status(json)) => Ok(Said::Status(json.to_vec())),
             Ok(Reply::Refused(refusal, reason)) => Err(refused(refusal, reason)),
-            Ok(Reply::Welcome | Reply::Holders(_) | Reply::Rows(_) | Reply::Rows6(_)) => {
-                Err("the agent speaks out of turn".to_owned())
-            }
+            Ok(Reply::Turn(turn)) => Ok(Said::Turn(turn)),
+            Ok(_) => Err("the agent speaks out of turn".to_owned()),
             Err(bad) => Err(bad.to_string()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_load;
+mod agent_log;
 mod builders;
 mod json;
 mod kinds;

@@ -51,6 +51,17 @@ impl ConnTable {
         self.doubts.extend(held.map(|entry| entry.conn.id));
     }
 
+    /// Forgets who owns what: from now on nobody tells when that changes.
+    pub fn forget_owners(&mut self) {
+        let owned = self.entries.values();
+        let owned = owned.filter(|entry| entry.conn.owner.is_some());
+        let owned: Vec<SockId> = owned.map(|entry| entry.conn.id).collect();
+        for id in owned {
+            self.give(id, None);
+        }
+        self.doubts.clear();
+    }
+
     /// Whether a process owns a socket as far as known.
     pub fn owns(&self, pid: u32) -> bool {
         self.owned.contains_key(&pid)

@@ -3,6 +3,7 @@
 
 pub mod btf;
 mod checkup;
+pub mod follow;
 pub mod heal;
 pub mod health;
 pub mod hooks;
@@ -12,6 +13,7 @@ mod look;
 pub mod map;
 pub mod object;
 pub mod offsets;
+pub mod owners;
 pub mod record;
 pub mod refresh;
 pub mod ring;

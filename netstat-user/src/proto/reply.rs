@@ -3,6 +3,9 @@
 //! A snapshot is [`Reply::Welcome`], [`Reply::Head`], any number of [`Reply::Holders`] and
 //! [`Reply::Rows`], and [`Reply::End`], which says how many there were. [`Reply::Progress`] may
 //! stand between any two. Each answer may be [`Reply::Refused`] instead, at any point.
+//!
+//! A log is [`Reply::Welcome`], then [`Reply::Turn`] again and again, each with any number of
+//! [`Reply::Processes`] and [`Reply::Changes`] behind it.
 
 use std::fmt;
 
@@ -13,7 +16,10 @@ use zerocopy::{
 
 use crate::view::row::InetRow;
 
-use super::frame::{self, Header, VERSION};
+use super::{
+    change::{Change, Turn},
+    frame::{self, Header, VERSION},
+};
 
 const WELCOME: u16 = 16;
 const HEAD: u16 = 17;
@@ -25,6 +31,9 @@ const PROGRESS: u16 = 22;
 const STATUS: u16 = 23;
 /// The same in all versions, as the frame is.
 const REFUSED: u16 = 24;
+const TURN: u16 = 32;
+const PROCESSES: u16 = 33;
+const CHANGES: u16 = 34;
 
 /// The longest payload of a reply.
 pub const LONGEST: usize = 1 << 20;
@@ -50,6 +59,12 @@ pub enum Reply<'a> {
     Status(&'a [u8]),
     /// There will be no answer.
     Refused(Refusal, &'a [u8]),
+    /// The table has taken in what had happened by then.
+    Turn(Turn),
+    /// Processes that began, ended or replaced their program: their names are others.
+    Processes(&'a [U32]),
+    /// What changed, in the order of the events.
+    Changes(&'a [Change]),
 }
 
 /// Why there is no answer.
@@ -267,6 +282,9 @@ impl Reply<'_> {
                 payload.extend_from_slice(text);
                 (REFUSED, Payload::Owned(payload))
             }
+            Self::Turn(turn) => (TURN, Payload::Borrowed(turn.as_bytes())),
+            Self::Processes(ids) => (PROCESSES, Payload::Borrowed(ids.as_bytes())),
+            Self::Changes(changes) => (CHANGES, Payload::Borrowed(changes.as_bytes())),
         };
         (Header::new(kind, payload.as_ref().len()), payload)
     }
@@ -349,6 +367,15 @@ impl<'a> Reply<'a> {
                 .map(Reply::Rows6)
                 .map_err(|_| bad),
             STATUS => Ok(Reply::Status(payload)),
+            TURN => Turn::read_from_bytes(payload)
+                .map(Reply::Turn)
+                .map_err(|_| bad),
+            PROCESSES => <[U32]>::ref_from_bytes(payload)
+                .map(Reply::Processes)
+                .map_err(|_| bad),
+            CHANGES => <[Change]>::ref_from_bytes(payload)
+                .map(Reply::Changes)
+                .map_err(|_| bad),
             REFUSED => {
                 let (number, text) = U32::read_from_prefix(payload).map_err(|_| bad)?;
                 let known = Refusal::ALL
@@ -379,7 +406,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_input_is_a_reply_or_an_error(
-            kind in 10u16..30,
+            kind in 10u16..40,
             payload in prop::collection::vec(any::<u8>(), 0..400),
         ) {
             let bytes = frame::message(kind, &payload);
