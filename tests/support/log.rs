@@ -135,9 +135,19 @@ impl Log {
         Self::start_by(net, |command| agent.demand(command))
     }
 
+    /// As [`Log::start`], with a command that ends up running netstat-bpf with the arguments after it.
+    #[track_caller]
+    pub fn start_with(net: &Net, command: Command, change: impl FnOnce(&mut Command)) -> Self {
+        Self::ready(Self::run(net, command, &["log", "--json"], change))
+    }
+
     #[track_caller]
     fn start_by(net: &Net, change: impl FnOnce(&mut Command)) -> Self {
-        let mut log = Self::spawn(net, &["log", "--json"], change);
+        Self::ready(Self::spawn(net, &["log", "--json"], change))
+    }
+
+    #[track_caller]
+    fn ready(mut log: Self) -> Self {
         // Nothing tells that the log is attached but an event.
         wait::until("the first event of netstat-bpf log", || {
             log.mark();
@@ -160,7 +170,15 @@ impl Log {
     }
 
     fn spawn(net: &Net, args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
-        let mut command = net.command(ours_path());
+        Self::run(net, net.command(ours_path()), args, change)
+    }
+
+    fn run(
+        net: &Net,
+        mut command: Command,
+        args: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         // No agent of the host: those that a test wants are named to it.
         command.env("NETSTAT_BPF_AGENT", net.dir().join("no-agent.sock"));
         change(&mut command);

@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a client may take for all of it.
 const WHOLE: Duration = Duration::from_secs(20);
 /// How long one that follows the log may take for a message: somebody may have stopped it for a while.
-const STOPPED: Duration = Duration::from_secs(30);
+const STOPPED: Duration = Duration::from_secs(120);
 /// How often a client that waits is told that it does not wait in vain. Clients give up after
 /// 200 ms of silence.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(50);
