@@ -1,12 +1,14 @@
 //! The subcommands: what was typed, nothing else.
 
 mod agent;
+mod audit;
 mod log;
 
 use clap::{Parser, Subcommand};
 
 pub use self::{
     agent::{Agent, Status},
+    audit::Audit,
     log::Log,
 };
 
@@ -30,11 +32,13 @@ pub enum Command {
     Agent(Agent),
     /// Tell how the agent is: hooks, losses, clients, its own cost
     Status(Status),
+    /// Compare the live table with the kernel's own lists of sockets, of all network namespaces
+    Audit(Audit),
 }
 
 impl Command {
     /// The words that make a command line ours and not netstat's.
-    pub const WORDS: [&str; 4] = ["log", "check", "agent", "status"];
+    pub const WORDS: [&str; 5] = ["log", "check", "agent", "status", "audit"];
 }
 
 /// `netstat-bpf check`

@@ -21,9 +21,10 @@ use crate::{
     clock,
     proto::{
         HEADER, Header,
+        audit::{Answer, Changed},
         change::Turn,
         reply::{BadReply, Head, Holder, Refusal, Reply, Row},
-        request::{Request, Wanted},
+        request::{Audit, Request, Wanted},
     },
 };
 
@@ -51,6 +52,8 @@ pub struct Snapshot {
     holders: Vec<u8>,
     rows: Vec<u8>,
     rows6: Vec<u8>,
+    changed: Vec<u8>,
+    audit: Option<Answer>,
 }
 
 impl Snapshot {
@@ -66,6 +69,23 @@ impl Snapshot {
         let bytes = if v6 { &self.rows6 } else { &self.rows };
         <[Row]>::ref_from_bytes(bytes).unwrap_or_default()
     }
+
+    /// Sockets of which events have told: of an audit.
+    #[must_use]
+    pub fn changed(&self) -> &[Changed] {
+        <[Changed]>::ref_from_bytes(&self.changed).unwrap_or_default()
+    }
+}
+
+/// Asks for all that an audit compares.
+///
+/// # Errors
+/// Why there is none.
+pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Snapshot, Answer), String> {
+    let mut snapshot = ask_for_rows(path, &Request::Audit(audit), patience)?;
+    let answer = snapshot.audit.take();
+    let answer = answer.ok_or("the agent's answer to an audit is not whole")?;
+    Ok((snapshot, answer))
 }
 
 /// Asks for a snapshot.
@@ -73,7 +93,11 @@ impl Snapshot {
 /// # Errors
 /// Why there is none: the client goes on alone.
 pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Snapshot, String> {
-    let mut talk = Talk::begin(path, &Request::Snapshot(wanted), patience)?;
+    ask_for_rows(path, &Request::Snapshot(wanted), patience)
+}
+
+fn ask_for_rows(path: &Path, request: &Request, patience: Duration) -> Result<Snapshot, String> {
+    let mut talk = Talk::begin(path, request, patience)?;
     let mut found = None;
     let mut taken = 0;
     loop {
@@ -91,6 +115,15 @@ pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Snaps
                     continue;
                 }
                 Said::Progress => continue,
+                Said::Audit(json) => {
+                    let snapshot = found
+                        .as_mut()
+                        .ok_or("the agent's answer has no beginning")?;
+                    let answer = serde_json::from_slice(&json);
+                    let answer = answer.map_err(|error| format!("the audit's answer: {error}"))?;
+                    snapshot.audit = Some(answer);
+                    continue;
+                }
                 Said::End { holders, rows } => {
                     let snapshot = found.ok_or("the agent's answer has no beginning")?;
                     let count = |bytes: &[u8], of: usize| (bytes.len() / of) as u64;
@@ -129,7 +162,7 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } | Said::Turn(_) => {
+            Said::Head(_) | Said::End { .. } | Said::Audit(_) | Said::Turn(_) => {
                 return Err("the agent says what was not asked".to_owned());
             }
         }
@@ -144,6 +177,8 @@ impl Snapshot {
             holders: room(head.holders_hint.get(), size_of::<Holder>()),
             rows: room(head.rows_hint.get(), size_of::<Row>()),
             rows6: Vec::new(),
+            changed: Vec::new(),
+            audit: None,
         }
     }
 }
@@ -154,11 +189,12 @@ enum Bulk {
     Holders,
     Rows,
     Rows6,
+    Changed,
 }
 
 impl Bulk {
     fn of(header: &Header) -> Option<Self> {
-        [Self::Holders, Self::Rows, Self::Rows6]
+        [Self::Holders, Self::Rows, Self::Rows6, Self::Changed]
             .into_iter()
             .find(|bulk| bulk.kind() == header.kind)
     }
@@ -168,6 +204,7 @@ impl Bulk {
             Self::Holders => Reply::Holders(&[]),
             Self::Rows => Reply::Rows(&[]),
             Self::Rows6 => Reply::Rows6(&[]),
+            Self::Changed => Reply::Changed(&[]),
         };
         empty.parts().0.kind
     }
@@ -176,6 +213,7 @@ impl Bulk {
         match self {
             Self::Holders => size_of::<Holder>(),
             Self::Rows | Self::Rows6 => size_of::<Row>(),
+            Self::Changed => size_of::<Changed>(),
         }
     }
 
@@ -184,6 +222,7 @@ impl Bulk {
             Self::Holders => &mut snapshot.holders,
             Self::Rows => &mut snapshot.rows,
             Self::Rows6 => &mut snapshot.rows6,
+            Self::Changed => &mut snapshot.changed,
         }
     }
 }
@@ -194,6 +233,7 @@ enum Said {
     Progress,
     End { holders: u64, rows: u64 },
     Status(Vec<u8>),
+    Audit(Vec<u8>),
     Turn(Turn),
 }
 
@@ -259,6 +299,7 @@ impl Talk {
                 rows: end.rows.get(),
             }),
             Ok(Reply::Status(json)) => Ok(Said::Status(json.to_vec())),
+            Ok(Reply::Audit(json)) => Ok(Said::Audit(json.to_vec())),
             Ok(Reply::Refused(refusal, reason)) => Err(refused(refusal, reason)),
             Ok(Reply::Turn(turn)) => Ok(Said::Turn(turn)),
             Ok(_) => Err("the agent speaks out of turn".to_owned()),

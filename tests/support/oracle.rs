@@ -91,6 +91,14 @@ pub fn assert_same_by_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {
     })
 }
 
+/// As [`assert_same`], by a command that is made anew for each run.
+#[track_caller]
+pub fn assert_same_by(net: &Net, args: &[&str], command: impl Fn() -> Command) -> usize {
+    settle(&format!("{} by another command", args.join(" ")), || {
+        vec![[real(net, args), run(command(), args), real(net, args)]]
+    })
+}
+
 /// As [`assert_same`], with an agent that may or may not answer.
 #[track_caller]
 pub fn assert_same_beside_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {

@@ -63,7 +63,7 @@ impl Tun {
     }
 
     /// Hands a packet to the kernel.
-    pub(crate) fn send(&self, segment: &Segment) {
+    pub fn send(&self, segment: &Segment) {
         let packet = segment.to_packet();
         let sent = self.file.borrow_mut().write(&packet);
         assert_eq!(sent.ok(), Some(packet.len()), "write {segment:?} to {NAME}");

@@ -59,7 +59,7 @@ impl Feed {
                     });
                 }
                 Said::Progress => {}
-                Said::Head(_) | Said::End { .. } | Said::Status(_) => {
+                Said::Head(_) | Said::End { .. } | Said::Status(_) | Said::Audit(_) => {
                     return Err("the agent says what was not asked".to_owned());
                 }
             }

@@ -7,6 +7,7 @@
 //! from it, a timewait minisock. The table links them by their addresses at the moment of the
 //! hand-over, so that a log line reads `FIN_WAIT2 -> TIME_WAIT` and the owner lives on.
 
+pub mod compare;
 mod end;
 #[cfg(test)]
 mod end_tests;
@@ -24,4 +25,5 @@ pub mod table;
 #[cfg(test)]
 mod table_tests;
 pub mod tally;
+pub mod trail;
 pub mod types;

@@ -37,18 +37,7 @@ pub(super) enum Scope {
     HalfOpen,
 }
 
-/// What was wrong with a row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// The kernel has it, the table had not.
-    Missing,
-    /// The table had it, the kernel has not.
-    Extra,
-    /// It was in another state.
-    State,
-    /// The kernel has another socket at that address.
-    Replaced,
-}
+pub use crate::conn::compare::Fault;
 
 /// A row that was wrong, as it was (or, a missing one, as it is now).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +51,12 @@ pub struct Mismatch {
 /// What one comparison with the kernel came to. The table is right again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// Rows of the table that were compared.
+    pub rows: usize,
     /// Rows that were wrong.
     pub mismatches: Vec<Mismatch>,
-    /// Rows that are too young to be judged and looked wrong.
-    pub undecided: usize,
+    /// Sockets that look wrong and may not be: too young to be judged, or changing meanwhile.
+    pub undecided: Vec<u64>,
 }
 
 impl Session {
@@ -102,7 +93,8 @@ impl Session {
 
     /// What /proc lists and no event has told.
     fn seed_from_proc(&mut self) -> Result<()> {
-        let seeds = proc::tcp_sockets(self.netns)?;
+        let seeds = proc::tcp_sockets(self.netns, self.proc_seeds)?;
+        self.proc_seeds += seeds.len() as u64;
         let owners = proc::owners(Path::new("/proc")).by_inode;
         for seed in seeds {
             let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
@@ -122,10 +114,11 @@ impl Session {
         self.health.healings += 1;
         if self.can_look() {
             let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (found.undecided > 0).then(clock::ktime);
+            self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
             self.health.in_doubt = None;
         } else {
-            self.heal_from_proc(news)?;
+            let undecided = self.heal_from_proc(news)?;
+            self.recheck = undecided.then(clock::ktime);
         }
         self.health.exact_since = this_moment();
         Ok(())
@@ -136,33 +129,43 @@ impl Session {
     pub(super) fn heal_the_rest(&mut self, news: &mut News) -> Result<()> {
         let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
         if self.recheck.is_some_and(due) {
-            let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (found.undecided > 0).then(clock::ktime);
+            let undecided = if self.can_look() {
+                !self
+                    .reconcile(Scope::Everything, news)?
+                    .undecided
+                    .is_empty()
+            } else {
+                self.heal_from_proc(news)?
+            };
+            self.recheck = undecided.then(clock::ktime);
         }
         Ok(())
     }
 
     /// Without a refresh program: what /proc does not list (any more) is dropped, what it lists is
-    /// added. That is our own namespace; sockets of others stay in doubt.
-    fn heal_from_proc(&mut self, news: &mut News) -> Result<()> {
-        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns)?
+    /// added. That is our own namespace; sockets of others stay in doubt. Gives whether there are
+    /// sockets that are too young to be judged.
+    fn heal_from_proc(&mut self, news: &mut News) -> Result<bool> {
+        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns, 0)?
             .iter()
             .map(|seed| (seed.conn.local, seed.conn.remote))
             .collect();
         let now = clock::ktime();
         let netns = self.netns;
-        let gone = self.table.listed().filter(|conn| {
+        let unlisted = self.table.listed().filter(|conn| {
             let told = listed.contains(&(conn.local, conn.remote));
-            conn.netns == netns && !told && !is_young(conn, now)
+            conn.netns == netns && !told
         });
-        let gone: Vec<_> = gone.map(|conn| conn.id).collect();
-        for id in gone {
+        let (young, gone): (Vec<_>, Vec<_>) = unlisted
+            .map(|conn| (is_young(conn, now), conn.id))
+            .partition(|(young, _)| *young);
+        for (_, id) in gone {
             self.table.forget(id, now, &mut news.changes);
         }
         self.seed_from_proc()?;
         let others = self.table.listed().any(|conn| conn.netns != netns);
         self.health.in_doubt = others.then_some(Doubt::Everything);
-        Ok(())
+        Ok(!young.is_empty())
     }
 
     /// Compares the table with the kernel and sets it right. Exact while sockets come and go: what
@@ -174,7 +177,9 @@ impl Session {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));
         }
         let mut gone = Vec::new();
-        for (skaddr, before, row) in self.read_unchanged(&known, news)? {
+        let unchanged = self.read_unchanged(&known, news)?;
+        findings.rows = unchanged.len();
+        for (skaddr, before, row) in unchanged {
             if row.kind == ROW_GONE {
                 gone.push(skaddr);
                 continue;
@@ -183,11 +188,11 @@ impl Session {
             if is_young(&before, now) {
                 // The event comes before the state is stored.
                 let same = before.state == TcpState::from_kernel(row.state);
-                findings.undecided += usize::from(!same);
+                findings.undecided.extend((!same).then_some(skaddr));
             } else {
                 match self.table.correct(skaddr, &row, now, &mut news.changes) {
                     Correction::Fine => {}
-                    Correction::Undecided => findings.undecided += 1,
+                    Correction::Undecided => findings.undecided.push(skaddr),
                     Correction::Replaced => findings.note(Fault::Replaced, before),
                     // Without the log, changes between two listed states are not sent.
                     Correction::Restated if !self.hears_all => {}
@@ -208,7 +213,7 @@ impl Session {
                 continue;
             }
             if is_young(&before, now) && before.state != TcpState::Close {
-                findings.undecided += 1;
+                findings.undecided.push(skaddr);
                 continue;
             }
             let carried_on = self.table.is_carried_on(SockId::Kernel(skaddr));

@@ -116,6 +116,10 @@ const LIVE_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// The helper that programs loop with, as the kernel's BTF names it.
+const LOOP: &str = "bpf_loop";
+/// Why programs that loop are refused without it.
+const NO_LOOP: &str = "this kernel's BPF programs cannot loop (bpf_loop: Linux 5.17)";
 /// What loading after [`Object::release_types`] says: a defect of ours.
 const RELEASED: &str = "the kernel's types were released already";
 
@@ -257,8 +261,17 @@ impl Object {
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
         let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
-        iter.load(kind, btf)
-            .with_context(|| format!("load {program} (iter/{kind})"))
+        let loaded = iter.load(kind, btf);
+        loaded.with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// What loading a program that loops came to: where the kernel has no loops, that is the
+    /// reason, and not the verifier's log.
+    pub(super) fn need_loops<T>(&self, loaded: Result<T>) -> Result<T> {
+        match loaded {
+            Err(_) if self.btf.is_some() && !self.has_function(LOOP) => bail!("{NO_LOOP}"),
+            loaded => loaded,
+        }
     }
 
     /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
@@ -284,13 +297,14 @@ impl Object {
         link.into_file().with_context(|| format!("start {program}"))
     }
 
-    /// Loads a program that is run on demand.
+    /// Loads a program that is run on demand. All of them loop.
     ///
     /// # Errors
     /// The verifier's refusal.
     pub fn load_raw(&mut self, program: &str) -> Result<()> {
         let raw: &mut RawTracePoint = program_of(&mut self.ebpf, program)?;
-        raw.load().with_context(|| format!("load {program}"))
+        let loaded = raw.load().with_context(|| format!("load {program}"));
+        self.need_loops(loaded)
     }
 
     /// A program that is run on demand, loaded before.

@@ -5,6 +5,7 @@
 //! so a socket that closes after the iterator saw it is taken out again by its own event.
 
 use std::{
+    fmt,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     time::Duration,
 };
@@ -21,6 +22,7 @@ use crate::{
     clock,
     conn::{
         table::ConnTable,
+        trail::Trail,
         types::{Change, Ktime},
     },
 };
@@ -86,6 +88,9 @@ pub struct Session {
     pub events: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
+    pub(super) trail: Trail,
+    /// When the trail was last asked for.
+    pub(super) looked_at: Option<Ktime>,
     /// When a healing left sockets that were too young to be judged.
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
@@ -98,6 +103,52 @@ pub struct Session {
     pub(super) pid_of_inode: Vec<(u64, u32)>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// What the table does not know of the time before it because this kernel lacks something.
+    pub limit: Option<String>,
+    /// Sockets that were read from /proc so far: the number of the next one.
+    pub(super) proc_seeds: u64,
+}
+
+/// What this kernel refuses, and what serves instead.
+enum Limit {
+    /// The refresh: /proc.
+    Proc(anyhow::Error),
+    /// The walk: `iter/tcp`.
+    OwnNamespace(anyhow::Error),
+}
+
+impl Limit {
+    fn hook(&self) -> Hook {
+        let (program, rung, purpose, error) = match self {
+            Self::Proc(error) => ("refresh", "/proc", "sockets older than us", error),
+            Self::OwnNamespace(error) => ("walk", "iter/tcp", "sockets of all namespaces", error),
+        };
+        Hook {
+            program,
+            target: "",
+            rung,
+            purpose,
+            refused: Some(format!("{error:#}")),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error) = match self {
+            Self::Proc(error) => (
+                "older sockets and their owners are read from /proc, of this network namespace only",
+                error,
+            ),
+            Self::OwnNamespace(error) => (
+                "older sockets are known of this network namespace only",
+                error,
+            ),
+        };
+        // A verifier's log has many lines; its first says what is refused.
+        let reason = format!("{error:#}");
+        write!(out, "{what}: {}", reason.lines().next().unwrap_or_default())
+    }
 }
 
 impl Session {
@@ -124,14 +175,14 @@ impl Session {
             SeedFrom::Kernel => load_readers(&mut object).map(Some),
             SeedFrom::Proc => Ok(None),
         };
-        let readers = match readers {
-            Err(_) if purpose == Purpose::Log => None,
-            readers => readers?,
-        };
-        let (refresh, walk, why_not) = match readers {
-            Some((refresh, Ok(walk))) => (Some(refresh), Some(walk), None),
-            Some((refresh, Err(error))) => (Some(refresh), None, Some(format!("{error:#}"))),
-            None => (None, None, None),
+        let (refresh, walk, limit) = match readers {
+            Ok(Some((refresh, Ok(walk)))) => (Some(refresh), Some(walk), None),
+            Ok(Some((refresh, Err(error)))) => {
+                (Some(refresh), None, Some(Limit::OwnNamespace(error)))
+            }
+            Ok(None) => (None, None, None),
+            Err(error) if purpose == Purpose::Log => (None, None, Some(Limit::Proc(error))),
+            Err(error) => return Err(error),
         };
         // SAFETY: words, which the programs read and write as a whole.
         let control = unsafe { object.map_memory(names::CONTROL, CONTROLS)? };
@@ -141,15 +192,7 @@ impl Session {
         } else {
             None
         };
-        if let Some(reason) = why_not {
-            hooks.push(Hook {
-                program: "walk",
-                target: "",
-                rung: "iter/tcp",
-                purpose: "sockets of all namespaces",
-                refused: Some(reason),
-            });
-        }
+        hooks.extend(limit.as_ref().map(Limit::hook));
         let mut session = Self {
             object,
             ring,
@@ -164,6 +207,8 @@ impl Session {
             events: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
+            trail: Trail::default(),
+            looked_at: None,
             recheck: None,
             later: News::default(),
             control,
@@ -171,6 +216,8 @@ impl Session {
             healed: 0,
             pid_of_inode: Vec::new(),
             logger,
+            limit: limit.map(|limit| limit.to_string()),
+            proc_seeds: 0,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
@@ -209,6 +256,7 @@ impl Session {
         self.heal_the_rest(news)?;
         self.health.over_budget = counters.get(Counter::OverBudget);
         self.follow_flood(news)?;
+        self.forget_trail();
         self.check_up(news)
     }
 
@@ -216,6 +264,15 @@ impl Session {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health
+    }
+
+    /// Makes the calling thread's network namespace ours: what is listed and counted as our own.
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn follow_thread(&mut self) -> Result<()> {
+        self.netns = own_netns()?;
+        Ok(())
     }
 
     pub(super) fn take(&mut self, news: &mut News) {
@@ -226,12 +283,15 @@ impl Session {
             pid_of_inode,
             health,
             tables_found,
+            trail,
             ..
         } = self;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
                 *events += 1;
+                trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
+                trail.note(&event, table);
             }
             Some(Record::End(event)) => table.apply_end(&event),
             Some(Record::Proc(event)) => news.processes.push(event),
@@ -344,8 +404,17 @@ fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
     if walk.is_err() {
         object.load_iter("iter_tcp", "tcp")?;
     }
-    object.load_iter("iter_fds", "task")?;
+    load_fds(object)?;
     Ok((refresh, walk))
+}
+
+/// Loads what reads the descriptors of all processes.
+///
+/// # Errors
+/// Linux before 5.17 (no `bpf_loop`).
+pub fn load_fds(object: &mut Object) -> Result<()> {
+    let loaded = object.load_iter("iter_fds", "task");
+    object.need_loops(loaded)
 }
 
 /// Inode number of the caller's network namespace.

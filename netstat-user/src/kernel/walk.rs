@@ -115,6 +115,8 @@ impl Session {
         let mut stuck = 0;
         loop {
             let before = state.next;
+            // Where the last run stood, another object may be by now: the chain is walked again.
+            state.node = 0;
             state = self.run_walk("walk", state)?;
             self.take(news);
             match state.status {

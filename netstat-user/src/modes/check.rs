@@ -10,6 +10,7 @@ use crate::kernel::{
     object::{Handlers, Object, Purpose},
     offsets::VMLINUX,
     refresh::Refresh,
+    session::load_fds,
     walk::Walk,
 };
 
@@ -120,12 +121,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             "sockets of all namespaces",
             Walk::new(&mut object).map(|_| ()),
         ),
-        (
-            "iter_fds",
-            "iter/task",
-            "owners",
-            object.load_iter("iter_fds", "task"),
-        ),
+        ("iter_fds", "iter/task", "owners", load_fds(&mut object)),
         (
             "refresh",
             "raw_tp run on demand",

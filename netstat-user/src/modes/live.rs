@@ -73,8 +73,15 @@ impl LiveSource {
         })
     }
 
+    /// Whether the table has the sockets of all network namespaces.
+    #[must_use]
+    pub fn knows_all_namespaces(&self) -> bool {
+        self.session.knows(0)
+    }
+
     fn snapshot(&mut self, want: Want) -> Result<()> {
         let mut news = News::default();
+        self.session.follow_thread()?;
         self.session.drain(&mut news)?;
         // A loss may have been found between two rounds.
         let health = self.session.health();
@@ -221,6 +228,8 @@ impl SocketSource for LiveSource {
         const POLL: Duration = Duration::from_millis(20);
         let begin = clock::now();
         let mut news = News::default();
+        // As below.
+        let _ = self.session.follow_thread();
         while let Some(left) = time
             .checked_sub(begin.elapsed())
             .filter(|left| !left.is_zero())

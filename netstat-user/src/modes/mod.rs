@@ -1,6 +1,7 @@
 //! The ways to run.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 mod choose;
 #[cfg(test)]
@@ -11,6 +12,7 @@ pub mod live;
 mod live_rows;
 pub mod log;
 pub mod masq;
+mod netns;
 mod netstat;
 pub mod privilege;
 mod report;

@@ -17,6 +17,7 @@ use zerocopy::{
 use crate::view::row::InetRow;
 
 use super::{
+    audit::Changed,
     change::{Change, Turn},
     frame::{self, Header, VERSION},
 };
@@ -34,6 +35,8 @@ const REFUSED: u16 = 24;
 const TURN: u16 = 32;
 const PROCESSES: u16 = 33;
 const CHANGES: u16 = 34;
+const CHANGED: u16 = 25;
+const AUDIT: u16 = 26;
 
 /// The longest payload of a reply.
 pub const LONGEST: usize = 1 << 20;
@@ -57,6 +60,10 @@ pub enum Reply<'a> {
     Progress,
     /// The agent's state, as JSON.
     Status(&'a [u8]),
+    /// Sockets of which events have told: of an audit.
+    Changed(&'a [Changed]),
+    /// An audit's [`Answer`](super::audit::Answer), as JSON.
+    Audit(&'a [u8]),
     /// There will be no answer.
     Refused(Refusal, &'a [u8]),
     /// The table has taken in what had happened by then.
@@ -277,6 +284,8 @@ impl Reply<'_> {
             Self::End(end) => (END, Payload::Borrowed(end.as_bytes())),
             Self::Progress => (PROGRESS, Payload::Borrowed(&[])),
             Self::Status(json) => (STATUS, Payload::Borrowed(json)),
+            Self::Changed(changed) => (CHANGED, Payload::Borrowed(changed.as_bytes())),
+            Self::Audit(json) => (AUDIT, Payload::Borrowed(json)),
             Self::Refused(refusal, text) => {
                 let mut payload = refusal.number().to_le_bytes().to_vec();
                 payload.extend_from_slice(text);
@@ -376,6 +385,10 @@ impl<'a> Reply<'a> {
             CHANGES => <[Change]>::ref_from_bytes(payload)
                 .map(Reply::Changes)
                 .map_err(|_| bad),
+            CHANGED => <[Changed]>::ref_from_bytes(payload)
+                .map(Reply::Changed)
+                .map_err(|_| bad),
+            AUDIT => Ok(Reply::Audit(payload)),
             REFUSED => {
                 let (number, text) = U32::read_from_prefix(payload).map_err(|_| bad)?;
                 let known = Refusal::ALL

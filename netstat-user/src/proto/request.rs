@@ -4,7 +4,7 @@ use std::fmt;
 
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-    little_endian::{U16, U32},
+    little_endian::{U16, U32, U64},
 };
 
 use super::frame::{self, Header, VERSION};
@@ -15,6 +15,8 @@ const SNAPSHOT: u16 = 1;
 const STATUS: u16 = 2;
 /// [`Header::kind`] of a request to follow all changes.
 const LOG: u16 = 4;
+/// [`Header::kind`] of a request for all rows and what has changed.
+const AUDIT: u16 = 3;
 
 /// The longest payload of a request.
 pub const LONGEST: usize = 64;
@@ -28,6 +30,32 @@ pub enum Request {
     Status,
     /// Every change of state from now on, until the client goes.
     Log,
+    /// All rows, and what has changed.
+    Audit(Audit),
+}
+
+/// What an audit asks for: the rows of all network namespaces, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// What the answer before said: the sockets of which events have told since then are wanted.
+    pub mark: Option<u64>,
+    /// The agent compares its table with the kernel's hash tables, too.
+    pub walk: bool,
+}
+
+const WALK: u32 = 1;
+const MARKED: u32 = 2;
+
+/// The payload of an [`AUDIT`].
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct AuditWire {
+    /// [`WALK`], [`MARKED`].
+    flags: U32,
+    /// Zero.
+    pad: U32,
+    /// 0 unless [`MARKED`].
+    mark: U64,
 }
 
 /// What a snapshot is to hold.
@@ -111,6 +139,15 @@ impl Request {
         let wanted = match self {
             Self::Status => return frame::message(STATUS, &[]),
             Self::Log => return frame::message(LOG, &[]),
+            Self::Audit(audit) => {
+                let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+                let payload = AuditWire {
+                    flags: U32::new(bit(audit.walk, WALK) | bit(audit.mark.is_some(), MARKED)),
+                    pad: U32::ZERO,
+                    mark: U64::new(audit.mark.unwrap_or(0)),
+                };
+                return frame::message(AUDIT, payload.as_bytes());
+            }
             Self::Snapshot(wanted) => wanted,
         };
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
@@ -155,12 +192,30 @@ impl Request {
         }
         match header.kind.get() {
             SNAPSHOT => snapshot(payload).ok_or(BadRequest::Payload),
+            AUDIT => audit(payload).ok_or(BadRequest::Payload),
             STATUS if payload.is_empty() => Ok(Self::Status),
             LOG if payload.is_empty() => Ok(Self::Log),
             STATUS | LOG => Err(BadRequest::Payload),
             other => Err(BadRequest::Kind(other)),
         }
     }
+}
+
+fn audit(payload: &[u8]) -> Option<Request> {
+    let wire = AuditWire::ref_from_bytes(payload).ok()?;
+    let flags = wire.flags.get();
+    if flags & !(WALK | MARKED) != 0 || wire.pad != U32::ZERO {
+        return None;
+    }
+    let mark = match (flags & MARKED != 0, wire.mark.get()) {
+        (true, mark) => Some(mark),
+        (false, 0) => None,
+        (false, _) => return None,
+    };
+    Some(Request::Audit(Audit {
+        mark,
+        walk: flags & WALK != 0,
+    }))
 }
 
 fn snapshot(payload: &[u8]) -> Option<Request> {
@@ -208,6 +263,21 @@ mod tests {
         fn a_request_survives_the_wire(tcp: bool, tcp6: bool, holders: bool, scope in scope()) {
             let request = Request::Snapshot(Wanted { tcp, tcp6, holders, scope });
             prop_assert_eq!(decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn an_audit_survives_the_wire(mark: Option<u64>, walk: bool) {
+            let request = Request::Audit(Audit { mark, walk });
+            prop_assert_eq!(decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn a_damaged_audit_is_another_or_an_error(mark: Option<u64>, at in 0usize..24, byte: u8) {
+            let mut bytes = Request::Audit(Audit { mark, walk: true }).encode();
+            bytes[at] = byte;
+            if let Ok(request) = decode(&bytes) {
+                prop_assert_eq!(request.encode(), bytes);
+            }
         }
 
         #[test]

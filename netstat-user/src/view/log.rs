@@ -244,14 +244,14 @@ fn json_sum(end: End) -> JsonSum {
 }
 
 /// That events were lost, as one line of JSON: `lost` counts from the start.
-pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64) {
+pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64, healed: bool) {
     let line = JsonLost {
         v: SCHEMA,
         event: "lost",
         ts: utc(wall_ns),
         ts_ns: wall_ns,
         lost,
-        healed: true,
+        healed,
     };
     write_json(out, &line);
 }
@@ -315,7 +315,7 @@ fn json_end(end: &Endpoint) -> JsonEnd {
     }
 }
 
-pub(super) fn utc(wall_ns: u64) -> String {
+pub(crate) fn utc(wall_ns: u64) -> String {
     let mut text = Vec::new();
     date(&mut text, wall_ns, UtcOffset::UTC);
     text.push(b'Z');

@@ -14,12 +14,13 @@ use crate::{
     clock,
     kernel::{
         follow::Follow,
+        health::Doubt,
         object::Purpose,
         session::{SeedFrom, Session},
     },
 };
 
-use super::{super::privilege, Log, Summary, stopped};
+use super::{super::privilege, Log, Loss, Summary, stopped};
 
 /// How long events gather before they are printed.
 const BATCH: Duration = Duration::from_millis(5);
@@ -41,6 +42,9 @@ impl Alone {
             return Err(anyhow!("log: {missing}"));
         }
         let mut session = Session::start(Purpose::Log, SeedFrom::Kernel, debug).context("log")?;
+        if let Some(limit) = &session.limit {
+            eprintln!("netstat-bpf: {limit}");
+        }
         privilege::drop_all_but_tracing()?;
         let follow = Follow::begin(&mut session)?;
         Ok(Self { session, follow })
@@ -103,7 +107,12 @@ impl Alone {
         let offset_ns = clock::wall_ns().saturating_sub(clock::ktime().0);
         log.print(&news.changes, offset_ns)?;
         let health = self.session.health();
-        log.report_loss(health.healings, health.lost.of_sockets())?;
+        log.report_loss(Loss {
+            healings: health.healings,
+            lost: health.lost.of_sockets(),
+            in_doubt: health.in_doubt == Some(Doubt::Everything),
+            can_look: self.session.can_look(),
+        })?;
         log.output.check()
     }
 

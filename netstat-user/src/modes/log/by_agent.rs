@@ -21,7 +21,7 @@ use crate::{
     proto::change::Turn,
 };
 
-use super::{Log, Summary, dropped, stopped};
+use super::{Log, Loss, Summary, dropped, stopped};
 
 /// How long an agent may be silent: it gives a sign of life each second.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -162,7 +162,12 @@ impl Heard {
             }
         }
         let lost = turn.lost.get().saturating_sub(self.first.lost.get());
-        log.report_loss(turn.healings.get(), lost)
+        log.report_loss(Loss {
+            healings: turn.healings.get(),
+            lost,
+            in_doubt: false,
+            can_look: true,
+        })
     }
 
     fn lost(&self, reason: String) -> Ended {

@@ -155,6 +155,18 @@ struct Batch {
     lines: u64,
 }
 
+/// What a source of changes has lost so far.
+#[derive(Clone, Copy)]
+struct Loss {
+    healings: u64,
+    /// Events.
+    lost: u64,
+    /// The table could not be set right completely.
+    in_doubt: bool,
+    /// It was compared with the kernel's own tables.
+    can_look: bool,
+}
+
 /// What a source of changes tells of itself at the end.
 struct Summary {
     /// Socket events that it took in.
@@ -301,18 +313,26 @@ impl Log {
     }
 
     /// Tells of losses, once for each healing.
-    fn report_loss(&mut self, healings: u64, lost: u64) -> Result<()> {
-        if healings == self.healings {
+    fn report_loss(&mut self, loss: Loss) -> Result<()> {
+        if loss.healings == self.healings {
             return Ok(());
         }
-        (self.healings, self.lost) = (healings, lost);
+        (self.healings, self.lost) = (loss.healings, loss.lost);
+        let Loss { lost, in_doubt, .. } = loss;
         if self.format == Format::Json {
-            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost);
+            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, !in_doubt);
             self.flush()?;
         }
+        let checked = match (loss.can_look, in_doubt) {
+            (true, _) => "the table was checked against the kernel",
+            (false, false) => "the table was compared with /proc",
+            (false, true) => {
+                "the table was compared with /proc of this network namespace; sockets of other \
+                 namespaces are in doubt"
+            }
+        };
         self.note(format!(
-            "{lost} events lost since the start: lines are missing; \
-             the table was checked against the kernel"
+            "{lost} events lost since the start: lines are missing; {checked}"
         ))
     }
 
