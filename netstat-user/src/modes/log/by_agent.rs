@@ -17,14 +17,14 @@ use crate::{
     client::{self, Feed, Told},
     clock,
     conn::types::Change,
-    modes::live::proc_is_ours,
+    modes::{choose::DEMANDED, live::proc_is_ours},
     proto::change::Turn,
 };
 
 use super::{Log, Loss, Summary, dropped, stopped};
 
 /// How long an agent may be silent: it gives a sign of life each second.
-const SILENCE: Duration = Duration::from_secs(4);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// How it ended.
 pub(super) enum Ended {
@@ -47,7 +47,8 @@ pub(super) fn begin(told: bool) -> Option<Feed> {
     if !(forced.is_empty() || demanded) || !(demanded || path.exists()) || !proc_is_ours() {
         return None;
     }
-    match Feed::begin(&path, client::PATIENCE) {
+    let patience = if demanded { DEMANDED } else { client::PATIENCE };
+    match Feed::begin(&path, patience) {
         Ok(feed) => Some(feed),
         Err(reason) => {
             if told || demanded {
@@ -81,6 +82,9 @@ pub(super) async fn run(log: &mut Log, mut feed: Feed, stop: &mut [Signal; 2]) -
             return Err(error);
         }
         log.output.check()?;
+        if heard.broken {
+            return Ok(heard.lost("the agent tells a change that is none".to_owned()));
+        }
         match taken {
             Ok(true) => {
                 silent = Instant::now() + SILENCE;
@@ -113,8 +117,10 @@ struct Heard {
     last: Turn,
     begun: bool,
     dropped: u64,
-    /// A change that is none: another agent than its version says.
+    /// Room for what is decoded.
     changes: Vec<Change>,
+    /// A change was none: another agent than its version says.
+    broken: bool,
 }
 
 impl Heard {
@@ -129,11 +135,9 @@ impl Heard {
             }
             Told::Changes(changes) => {
                 self.changes.clear();
-                for change in changes {
-                    let change = change.read();
-                    self.changes
-                        .push(change.context("log: the agent tells a change that is none")?);
-                }
+                self.changes
+                    .extend(changes.iter().map_while(|change| change.read()));
+                self.broken |= self.changes.len() < changes.len();
                 let offset_ns = self
                     .last
                     .wall_ns
