@@ -55,9 +55,12 @@ macro_rules! for_each_offset {
             NET_LIST: "net", "list";
             NET_OPS: "net", "ns.ops";
             TASK_THREAD_PID: "task_struct", "thread_pid";
+            TASK_GROUP_LEADER: "task_struct", "group_leader";
             PID_LEVEL: "pid", "level";
             PID_NUMBERS: "pid", "numbers";
             UPID_NR: "upid", "nr";
+            UPID_NS: "upid", "ns";
+            PID_NS_INUM: "pid_namespace", "ns.inum";
             FILES_FDT: "files_struct", "fdt";
             FDT_MAX_FDS: "fdtable", "max_fds";
             FDT_FD: "fdtable", "fd";
@@ -138,6 +141,8 @@ pub const REQ_TIMEOUT_SHIFT: &str = "REQ_TIMEOUT_SHIFT";
 pub const UID_WITHOUT_FILE: &str = "UID_WITHOUT_FILE";
 /// Size of `struct upid`.
 pub const UPID_SIZE: &str = "UPID_SIZE";
+/// Inode number of the PID namespace in which events name processes; 0 for the initial one.
+pub const OWN_PID_NS: &str = "OWN_PID_NS";
 /// Bytes in the ring from which a program wakes user space.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 /// Events of request sockets that a CPU may send in each window of 2^27 ns (134 ms).

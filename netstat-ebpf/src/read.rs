@@ -2,7 +2,9 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns, generated};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, generated,
+};
 use netstat_common::event::SockEvent;
 
 use crate::globals::*;
@@ -216,6 +218,45 @@ unsafe fn addr6(fields: &impl Fields, offset: u64) -> [u8; 16] {
 fn words(words: [u32; 4]) -> [u8; 16] {
     // SAFETY: same size, and every byte pattern is an address.
     unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) }
+}
+
+/// PID namespaces are nested at most so deep (`MAX_PID_NS_LEVEL` of the kernel).
+const DEEPEST: u64 = 32;
+
+/// The process id of a task in our PID namespace; 0 if it is not there. `tgid` is the one of the
+/// initial namespace.
+#[inline(always)]
+pub fn tgid_here(task: *const u8, tgid: u32) -> u32 {
+    let own = OWN_PID_NS.load();
+    if own == 0 {
+        return tgid;
+    }
+    // SAFETY: probe reads check the address.
+    unsafe {
+        let leader = Probe::load::<u64>(at(task, TASK_GROUP_LEADER.load())) as *const u8;
+        let pid = Probe::load::<u64>(at(leader, TASK_THREAD_PID.load())) as *const u8;
+        let deepest = u64::from(Probe::load::<u32>(at(pid, PID_LEVEL.load())));
+        for level in 0..=DEEPEST {
+            if level > deepest {
+                break;
+            }
+            let upid = at(pid, PID_NUMBERS.load() + level * UPID_SIZE.load());
+            let namespace = Probe::load::<u64>(at(upid, UPID_NS.load())) as *const u8;
+            let inode = Probe::load::<u32>(at(namespace, PID_NS_INUM.load()));
+            if u64::from(inode) == own {
+                return Probe::load(at(upid, UPID_NR.load()));
+            }
+        }
+    }
+    0
+}
+
+/// As [`tgid_here`], of whoever runs.
+#[inline(always)]
+pub fn current_tgid() -> u32 {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    tgid_here(task, (bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
 /// Whether the current task is a kernel thread.

@@ -52,8 +52,56 @@ pub struct Check {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use clap::Parser as _;
+    use proptest::prelude::*;
 
     use super::*;
+
+    /// Words that mean something, and any others.
+    fn word() -> impl Strategy<Value = Vec<u8>> {
+        let known = [
+            "log",
+            "agent",
+            "status",
+            "check",
+            "--json",
+            "--state",
+            "established,big",
+            "--src",
+            "10.0.0.0/8",
+            "--dst",
+            "::1/129",
+            "--port",
+            "1-70000",
+            "--pid",
+            "4294967296",
+            "--netns",
+            "self",
+            "--journal",
+            "--buffer",
+            "--socket",
+            "--metrics",
+            "--max-clients",
+            "--",
+            "-",
+        ];
+        prop_oneof![
+            6 => prop::sample::select(known.to_vec()).prop_map(|word| word.as_bytes().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..12),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_command_or_refused(words in prop::collection::vec(word(), 0..10)) {
+            use std::os::unix::ffi::OsStringExt as _;
+            let words = words.into_iter().map(std::ffi::OsString::from_vec);
+            let words = std::iter::once("netstat-bpf".into()).chain(words);
+            if let Ok(Cli { command: Command::Log(log) }) = Cli::try_parse_from(words) {
+                let _ = log.filter(Vec::new());
+            }
+        }
+    }
 
     #[test]
     fn every_subcommand_has_its_word() {

@@ -3,6 +3,7 @@
 mod callers;
 mod command_lines;
 mod counters;
+mod coverage;
 mod divergences;
 mod groups;
 mod interfaces;

@@ -461,6 +461,37 @@ fn output_that_cannot_be_written() {
     });
 }
 
+/// Scenario 63 and more: standard error in the same file or pipe falls between the same bytes.
+#[test]
+fn both_streams_in_one() {
+    Bench::run(|bench| {
+        bench.cover_proc();
+        crate::options::fixture(bench);
+        for rows in [0, 20, 50, 51, 102, 300] {
+            let mut text = "header\n".to_owned();
+            for inode in 0..rows {
+                text += &format!(
+                    "{inode:4}: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 \
+                     00000000 0 0 {inode} 1 0 100 0 0 10 0\n"
+                );
+                if inode % 40 == 39 {
+                    text += "bogus\n";
+                }
+            }
+            bench.write("net/tcp", text);
+            for line in ["-anv", "-an", "-tSn", "-tan", "-anx2", "-anvpeo", "-lnW"] {
+                for script in [
+                    "exec -a netstat \"$0\" \"$@\" 2>&1",
+                    "exec -a netstat \"$0\" \"$@\" 2>&1 | cat",
+                    "both=$(mktemp); (exec -a netstat \"$0\" \"$@\" > $both 2>&1); cat $both; rm $both",
+                ] {
+                    bench.compare_through(script, &[line]);
+                }
+            }
+        }
+    });
+}
+
 /// Internet sockets of every kind, in no state that ends by itself.
 pub(crate) struct Sockets {
     _listeners: Vec<TcpListener>,

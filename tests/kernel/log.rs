@@ -264,10 +264,10 @@ fn a_connection_that_a_child_accepts() {
         let (parent, client) = (net.actor_named("parent"), net.actor_named("client"));
         let (listener, address) = parent.listen("127.0.0.1:0");
         let child = parent.fork();
-        for pause in PAUSES {
+        for pause in PAUSES_S {
             let (called, local) = client.connect(address);
             child.accept(listener);
-            thread::sleep(pause);
+            thread::sleep(Duration::from_secs(pause));
             // The FIN comes from the client's context.
             client.shut_down(called);
             let closing = move |event: &Event| event.remote == local && event.new == "CLOSE_WAIT";
@@ -287,7 +287,7 @@ fn a_connection_that_a_child_accepts() {
 
 /// Looking for owners may take the log a tenth of the time. Until it may look again, it says that the
 /// owner is the listener's: the longer a look takes, as in an emulated machine, the longer it says so.
-const PAUSES: [Duration; 5] = [0, 1, 4, 16, 64].map(Duration::from_secs);
+const PAUSES_S: [u64; 5] = [0, 1, 4, 16, 64];
 
 /// A descriptor that was handed over takes the ownership along.
 #[test]

@@ -6,6 +6,8 @@
 pub mod agent;
 pub mod continuous;
 pub mod fixture;
+pub mod flood;
+mod hands;
 mod kinds;
 mod live;
 pub mod log;

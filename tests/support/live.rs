@@ -66,8 +66,7 @@ impl Live {
         let title = first
             .first()
             .is_some_and(|line| line == "Kernel Interface table");
-        let later =
-            &first[usize::from(title && first.len() > 1 && first[1].starts_with("Iface"))..];
+        let later = &first[usize::from(title)..];
         let wanted = first.len() + (ROUNDS - 1) * later.len();
         let ended = wait::try_until(|| {
             let text = fs::read(&self.stdout).unwrap_or_default();

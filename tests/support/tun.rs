@@ -62,6 +62,12 @@ impl Tun {
         }
     }
 
+    /// Another handle of the device, for another thread.
+    pub(crate) fn device(&self) -> File {
+        let device = self.file.borrow().try_clone();
+        device.expect("duplicate the device's descriptor")
+    }
+
     /// Hands a packet to the kernel.
     pub fn send(&self, segment: &Segment) {
         let packet = segment.to_packet();

@@ -226,7 +226,8 @@ impl Feeds {
                     return Ok(());
                 }
                 self.due = None;
-                follow.settle(session, &mut self.pending)?;
+                // Names are the clients' work.
+                follow.settle(session, &mut self.pending, |_| None)?;
                 let mut later = follow.later();
                 let news = std::mem::take(&mut self.pending);
                 self.pending.changes.append(&mut later.changes);
@@ -295,6 +296,7 @@ fn this_turn(session: &Session) -> Turn {
         lost: U64::new(health.lost.of_sockets()),
         lost_processes: U64::new(health.lost.process_events),
         healings: U64::new(health.healings),
+        over_budget: U64::new(health.over_budget),
         dropped: U64::ZERO,
     }
 }

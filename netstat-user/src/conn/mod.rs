@@ -20,6 +20,8 @@ mod minisock;
 #[cfg(test)]
 mod model;
 mod owner;
+#[cfg(test)]
+mod owner_tests;
 pub mod seed;
 pub mod table;
 #[cfg(test)]

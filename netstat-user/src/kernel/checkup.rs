@@ -238,6 +238,16 @@ fn timewait_of(sockstat: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_count_or_none(text: String, words in "[TCPv6: tw0-9\n-]{0,60}") {
+            for text in [&text, &words] {
+                let _ = sockets_of(text, "TCP");
+                let _ = timewait_of(text);
+            }
+        }
+    }
+
     #[test]
     fn the_kernels_counts_are_read() {
         let protocols = "protocol  size sockets  memory press maxhdr\n\

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use netstat_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent};
 
-use crate::{clock, conn::table::ConnTable};
+use crate::{
+    clock,
+    conn::{table::ConnTable, types::Change},
+};
 
 use super::{
     owners::Owners,
@@ -45,18 +48,25 @@ impl Follow {
         self.owners.hold(news)
     }
 
-    /// Makes news ready to be told: owners are right, and changes in their order.
+    /// Makes news ready to be told: owners are right, and changes in their order. `forget` gives the name
+    /// that a process was known by, which is another's from now on.
     ///
     /// # Errors
     /// bpf(2).
-    pub fn settle(&mut self, session: &mut Session, news: &mut News) -> Result<()> {
+    pub fn settle(
+        &mut self,
+        session: &mut Session,
+        news: &mut News,
+        mut forget: impl FnMut(u32) -> Option<Vec<u8>>,
+    ) -> Result<()> {
         let now = clock::ktime().0;
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY_NS {
             self.looked_at = now;
             session.look_at_half_closed(&mut news.changes)?;
         }
-        for event in &news.processes {
-            doubt(&mut session.table, event);
+        let News { changes, processes } = news;
+        for event in &*processes {
+            follow(&mut session.table, event, changes, &mut forget);
         }
         self.owners.correct(session, news, &mut self.later)?;
         // Ends of minisocks are told a little later than they happen.
@@ -65,12 +75,33 @@ impl Follow {
     }
 }
 
-fn doubt(table: &mut ConnTable, event: &ProcEvent) {
+fn follow(
+    table: &mut ConnTable,
+    event: &ProcEvent,
+    changes: &mut [Change],
+    forget: &mut impl FnMut(u32) -> Option<Vec<u8>>,
+) {
     match event.kind {
-        // The child holds what the parent holds, and the lowest process id owns.
-        KIND_FORK if event.tgid < event.parent => table.owner_may_have_changed(event.parent),
-        // The sockets of a process that ends may live on with a child.
-        KIND_EXEC | KIND_EXIT => table.owner_may_have_changed(event.tgid),
+        KIND_FORK => {
+            // The name is that of the process that had this id before.
+            let past = forget(event.tgid);
+            table.name_past_owner(event.tgid, past.as_deref());
+            let owners = changes
+                .iter_mut()
+                .filter_map(|change| change.conn.owner.as_mut());
+            owners.for_each(|owner| owner.name_if_past(event.tgid, past.as_deref()));
+            // The child holds what the parent holds, and the lowest process id owns.
+            if event.tgid < event.parent {
+                table.owner_may_have_changed(event.parent);
+            }
+        }
+        KIND_EXEC => {
+            forget(event.tgid);
+            table.owner_may_have_changed(event.tgid);
+        }
+        // Its sockets may live on with a child. The name is kept until the id is used again: lines
+        // about its last sockets are still to come.
+        KIND_EXIT => table.owner_may_have_changed(event.tgid),
         _ => {}
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     clock,
     conn::{
         seed::Correction,
-        types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState},
+        types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
     },
     proc,
 };
@@ -102,6 +102,7 @@ impl Session {
                 pid,
                 comm: [0; 16],
                 provenance: Provenance::Seeded,
+                tenure: Tenure::Current,
             });
             self.table.seed_proc(Conn { owner, ..seed.conn });
         }

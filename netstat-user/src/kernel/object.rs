@@ -141,6 +141,15 @@ pub struct Object {
     pub listener_bucket: (u32, u64),
 }
 
+/// Inode number of our PID namespace; 0 for the initial one, or where /proc does not tell.
+fn own_pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    /// `PROC_PID_INIT_INO` of the kernel.
+    const INITIAL: u64 = 0xeffffffc;
+    let own = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+    own.ok().filter(|inode| *inode != INITIAL).unwrap_or(0)
+}
+
 impl Object {
     /// Creates the maps and sets the globals. No program is in the kernel yet.
     ///
@@ -170,6 +179,7 @@ impl Object {
         // A wake-up well before the ring is full.
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
+        values.push((offsets::OWN_PID_NS, own_pid_namespace()));
         values.push((offsets::EVERY_CHANGE, purpose.every_change()));
         let level = if log { u8::MAX } else { NO_LOG };
         let mut loader = EbpfLoader::new();
@@ -481,7 +491,8 @@ impl Handlers {
     }
 }
 
-/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds.
+/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds. Other
+/// suffixes are of parts (`.cold`) and copies of a function, which no pointer points to.
 fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let line = line.trim_ascii_end();
     let name = line.get(19..)?;
@@ -489,7 +500,12 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     if !name.ends_with(b"handler") && !name.contains(&b'.') {
         return None;
     }
-    let name = name.split(|byte| matches!(byte, b'.' | b'\t')).next()?;
+    let name = name.split(|byte| *byte == b'\t').next()?;
+    let name = match name.iter().position(|byte| *byte == b'.') {
+        Some(dot) if name[dot..].starts_with(b".llvm.") => &name[..dot],
+        Some(_) => return None,
+        None => name,
+    };
     let address = u64::from_str_radix(std::str::from_utf8(line.get(..16)?).ok()?, 16).ok()?;
     Some((address, name))
 }
@@ -513,6 +529,8 @@ mod tests {
             "",
             "short",
             "ffffffff820089f0 t tcp_v4_rcv",
+            "ffffffff81293f6f t reqsk_timer_handler.cold",
+            "ffffffff81293f6f t tw_timer_handler.part.0",
             "zzzzzzzzzzzzzzzz t x_handler",
         ] {
             assert_eq!(parse(line), None, "{line}");

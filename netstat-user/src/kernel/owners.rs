@@ -77,6 +77,14 @@ impl Owners {
             .filter(|change| may_change_hands(change))
             .map(|c| c.conn.id)
             .collect();
+        let inherited = news
+            .changes
+            .iter()
+            .filter(|change| change.conn.is_inherited());
+        for change in inherited {
+            // Who listens may have handed the listener on since.
+            sockets.extend(session.table.listeners_of(&change.conn));
+        }
         sockets.append(&mut session.table.take_doubts());
         if now.saturating_sub(self.pending_at_ns) >= PENDING_EVERY_NS {
             self.pending_at_ns = now;
@@ -93,6 +101,14 @@ impl Owners {
         {
             if let Some(conn) = session.table.get(change.conn.id) {
                 change.conn.owner = conn.owner;
+            }
+        }
+        for change in &mut news.changes {
+            if change.conn.is_inherited()
+                && let Some(owner) = session.table.listener_owner(&change.conn)
+            {
+                change.conn.owner = Some(owner);
+                session.table.inherit_owner(change.conn.id);
             }
         }
         let end = clock::ktime().0;

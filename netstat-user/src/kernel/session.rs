@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
-    event::{ProcEvent, TablesRecord},
+    event::{KIND_FORK, ProcEvent, TablesRecord},
     lost::Counter,
     names,
 };
@@ -23,7 +23,7 @@ use crate::{
     conn::{
         table::ConnTable,
         trail::Trail,
-        types::{Change, Ktime},
+        types::{Change, Ktime, Tenure},
     },
 };
 
@@ -294,7 +294,12 @@ impl Session {
                 trail.note(&event, table);
             }
             Some(Record::End(event)) => table.apply_end(&event),
-            Some(Record::Proc(event)) => news.processes.push(event),
+            Some(Record::Proc(event)) => {
+                if event.kind == KIND_FORK {
+                    id_is_used_again(table, &mut news.changes, event.tgid);
+                }
+                news.processes.push(event);
+            }
             Some(Record::Seed(skaddr)) => table.seed(skaddr),
             Some(Record::Tables(tables)) => tables_found.push(tables),
             Some(Record::Fds(chunk)) => {
@@ -406,6 +411,17 @@ fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
     }
     load_fds(object)?;
     Ok((refresh, walk))
+}
+
+/// A new process has an id that an earlier one had: what has been told by now is about that one.
+fn id_is_used_again(table: &mut ConnTable, changes: &mut [Change], pid: u32) {
+    table.id_is_used_again(pid);
+    let owners = changes
+        .iter_mut()
+        .filter_map(|change| change.conn.owner.as_mut());
+    for owner in owners.filter(|owner| owner.pid == pid && !owner.is_past()) {
+        owner.tenure = Tenure::Past;
+    }
 }
 
 /// Loads what reads the descriptors of all processes.

@@ -75,7 +75,8 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool, reach: Reach) -> Box<
     if !wanted {
         return Box::new(ProcSource::default());
     }
-    match start(purpose, reach) {
+    let wants_owners = options.programs || options.json.is_some();
+    match start(purpose, reach, wants_owners) {
         Ok(live) => Box::new(live),
         Err(reason) => {
             // A verifier's log has many lines; its first says what is refused.
@@ -90,8 +91,11 @@ fn alone(options: &Options, forced: &str, wants_tcp: bool, reach: Reach) -> Box<
     }
 }
 
-fn start(purpose: Purpose, reach: Reach) -> Result<LiveSource, String> {
+fn start(purpose: Purpose, reach: Reach, wants_owners: bool) -> Result<LiveSource, String> {
     if let Some(missing) = privilege::missing() {
+        return Err(missing);
+    }
+    if let Some(missing) = wants_owners.then(privilege::missing_for_owners).flatten() {
         return Err(missing);
     }
     if !proc_is_ours() {

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     clock,
     kernel::{
+        health::Doubt,
         object::Purpose,
         session::{News, SeedFrom, Session},
     },
@@ -49,6 +50,8 @@ pub struct LiveSource {
     purpose: Purpose,
     /// Healings that a remark has told of.
     told_healings: u64,
+    /// Whether a remark has told of the SYN flood that goes on.
+    told_flood: bool,
 }
 
 impl LiveSource {
@@ -70,6 +73,7 @@ impl LiveSource {
             remark: None,
             purpose,
             told_healings: 0,
+            told_flood: false,
         })
     }
 
@@ -92,6 +96,16 @@ impl LiveSource {
                 "{lost} events lost since the start; the table was checked against the kernel"
             ));
         }
+        let flood = health.in_doubt == Some(Doubt::HalfOpen);
+        if flood && !self.told_flood && self.remark.is_none() {
+            self.told_flood = true;
+            self.remark = Some(
+                "SYN flood: events of half-open connections are kept out; their rows are read from \
+                 the kernel's tables"
+                    .to_owned(),
+            );
+        }
+        self.told_flood &= flood;
         self.tcp.clear();
         self.tcp6.clear();
         if want.tcp || want.tcp6 {
@@ -174,8 +188,21 @@ pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owner
 /// mean the same there.
 #[must_use]
 pub fn proc_is_ours() -> bool {
-    let own = std::process::id().to_string();
-    fs::read_link("/proc/self").is_ok_and(|link| link == Path::new(&own))
+    let status = fs::read("/proc/self/status").unwrap_or_default();
+    is_innermost(&status)
+}
+
+/// Whether a process of that status has one id only from the namespace of /proc on inwards. Its
+/// number alone proves nothing: it may be the same in two namespaces.
+fn is_innermost(status: &[u8]) -> bool {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let ids = lines.find_map(|line| line.strip_prefix(b"NSpid:"));
+    ids.is_some_and(|ids| {
+        ids.split(u8::is_ascii_whitespace)
+            .filter(|id| !id.is_empty())
+            .count()
+            == 1
+    })
 }
 
 impl SocketSource for LiveSource {
@@ -297,5 +324,30 @@ impl SocketSource for LiveSource {
 
     fn remark(&mut self) -> Option<String> {
         self.remark.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_status_is_read(text: Vec<u8>, ids in "[0-9\t ]{0,20}") {
+            let _ = is_innermost(&text);
+            let line = format!("NSpid:{ids}\n");
+            let one = ids.split_ascii_whitespace().count() == 1;
+            proptest::prop_assert_eq!(is_innermost(line.as_bytes()), one);
+        }
+    }
+
+    #[test]
+    fn a_process_with_two_ids_is_seen_from_outside() {
+        assert!(is_innermost(b"Name:\tx\nNSpid:\t12\nNSpgid:\t1\t2\n"));
+        assert!(!is_innermost(b"Name:\tx\nNSpid:\t12\t12\n"));
+        // A name cannot begin a line: the kernel escapes its line breaks.
+        for unknown in [b"".as_slice(), b"NSpid:", b"NSpid:\n", b"Name:\tNSpid: 1\n"] {
+            assert!(!is_innermost(unknown), "{unknown:?}");
+        }
     }
 }

@@ -5,6 +5,8 @@ pub mod audit;
 pub mod check;
 mod choose;
 #[cfg(test)]
+mod hostile_chain_tests;
+#[cfg(test)]
 mod hostile_tests;
 pub mod iface;
 mod json;

@@ -7,7 +7,7 @@ use zerocopy::{
 
 use crate::conn::types::{
     self, Conn, Direction, End, Endpoint, Kind, Ktime, Owner, Provenance, Side, SockId, Tally,
-    TcpState, Why,
+    TcpState, Tenure, Why,
 };
 
 /// A turn of the table: stands before all that it tells, and alone as a sign of life.
@@ -38,6 +38,8 @@ pub struct Turn {
     pub lost_processes: U64,
     /// Times that the table was compared with the kernel because of a loss.
     pub healings: U64,
+    /// Events of half-open connections that a SYN flood kept out since the start.
+    pub over_budget: U64,
     /// Changes that this client was not sent before this turn, since it did not take them in time.
     pub dropped: U64,
 }
@@ -94,13 +96,13 @@ pub struct Change {
     pub closed_by: u8,
     /// 0 not known, else as in `WHYS` from 1.
     pub why: u8,
-    /// [`FROM`], [`END`], [`TALLY`].
+    /// [`FROM`], [`END`], [`TALLY`], [`PAST`].
     pub flags: u8,
     /// Zero.
     pub pad: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Turn>() == 56);
+const _: () = assert!(size_of::<Turn>() == 64);
 const _: () = assert!(size_of::<Change>() == 136);
 
 /// [`Change::flags`]: the state before is known.
@@ -109,6 +111,9 @@ pub const FROM: u8 = 1;
 pub const END: u8 = 2;
 /// [`Change::flags`]: the numbers of a full socket are there.
 pub const TALLY: u8 = 4;
+
+/// [`Change::flags`]: another process has the owner's id by now.
+pub const PAST: u8 = 8;
 
 /// A number that is not known.
 const NONE: u64 = u64::MAX;
@@ -175,7 +180,8 @@ impl Change {
             why: number(&WHYS, end.and_then(|end| end.why)),
             flags: flag(from.is_some(), FROM)
                 | flag(end.is_some(), END)
-                | flag(tally.is_some(), TALLY),
+                | flag(tally.is_some(), TALLY)
+                | flag(owner.is_some_and(|owner| owner.is_past()), PAST),
             pad: [0; 6],
         }
     }
@@ -217,6 +223,11 @@ impl Change {
                     pid: self.pid.get(),
                     comm: self.comm,
                     provenance,
+                    tenure: if has(PAST) {
+                        Tenure::PastAndNamed
+                    } else {
+                        Tenure::Current
+                    },
                 }),
                 direction: word(&DIRECTIONS, self.direction)?,
             },
@@ -292,7 +303,7 @@ mod tests {
             in_from_ns in prop::option::of(0..u64::MAX),
             direction in option(&DIRECTIONS),
             provenance in option(&PROVENANCES),
-            (pid, comm) in any::<(u32, [u8; 16])>(),
+            (pid, comm, past) in any::<(u32, [u8; 16], bool)>(),
             end in prop::option::of(end()),
         ) -> types::Change {
             let endpoint = |(addr, port)| Endpoint { addr, port };
@@ -307,7 +318,12 @@ mod tests {
                     remote: endpoint(remote),
                     state,
                     since: Some(Ktime(at)),
-                    owner: provenance.map(|provenance| Owner { pid, comm, provenance }),
+                    owner: provenance.map(|provenance| Owner {
+                        pid,
+                        comm,
+                        provenance,
+                        tenure: if past { Tenure::PastAndNamed } else { Tenure::Current },
+                    }),
                     direction,
                 },
                 from,

@@ -257,6 +257,28 @@ pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64, healed: bool) {
 }
 
 #[derive(Serialize)]
+struct JsonFlood {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    kept_out: u64,
+}
+
+/// That a SYN flood keeps half-open connections out of the log, as one line of JSON: `kept_out` counts
+/// their events from the start.
+pub fn json_flood(out: &mut Vec<u8>, wall_ns: u64, kept_out: u64) {
+    let line = JsonFlood {
+        v: SCHEMA,
+        event: "flood",
+        ts: utc(wall_ns),
+        ts_ns: wall_ns,
+        kept_out,
+    };
+    write_json(out, &line);
+}
+
+#[derive(Serialize)]
 struct JsonDropped {
     v: u32,
     event: &'static str,
@@ -327,7 +349,9 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::conn::types::{Conn, Direction, Kind, Ktime, Provenance, SockId, Tally, TcpState};
+    use crate::conn::types::{
+        Conn, Direction, Kind, Ktime, Provenance, SockId, Tally, TcpState, Tenure,
+    };
 
     fn change() -> Change {
         let end = |last, port| {
@@ -350,6 +374,7 @@ mod tests {
                     pid: 42,
                     comm: [0; 16],
                     provenance: Provenance::Seen,
+                    tenure: Tenure::Current,
                 }),
                 direction: Some(Direction::Out),
             },

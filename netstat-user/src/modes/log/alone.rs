@@ -3,7 +3,6 @@
 use std::{os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
-use netstat_common::event::{KIND_EXEC, KIND_FORK};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::Signal,
@@ -96,14 +95,8 @@ impl Alone {
         if hold > 0 {
             clock::sleep(Duration::from_nanos(hold));
         }
-        self.follow.settle(&mut self.session, &mut news)?;
-        for event in &news.processes {
-            // The name of a process that ended is kept until the id is used again: lines about its
-            // last sockets are still to come.
-            if matches!(event.kind, KIND_FORK | KIND_EXEC) {
-                log.forget(event.tgid);
-            }
-        }
+        self.follow
+            .settle(&mut self.session, &mut news, |pid| log.forget(pid))?;
         let offset_ns = clock::wall_ns().saturating_sub(clock::ktime().0);
         log.print(&news.changes, offset_ns)?;
         let health = self.session.health();
@@ -113,6 +106,7 @@ impl Alone {
             in_doubt: health.in_doubt == Some(Doubt::Everything),
             can_look: self.session.can_look(),
         })?;
+        log.report_flood(health.over_budget)?;
         log.output.check()
     }
 

@@ -129,7 +129,7 @@ impl Heard {
             Told::Turn(turn) => self.turn(log, turn),
             Told::Processes(processes) => {
                 for pid in processes {
-                    log.forget(pid.get());
+                    log.forget_and_keep(pid.get());
                 }
                 Ok(())
             }
@@ -160,18 +160,21 @@ impl Heard {
             self.dropped += missing;
             // Among what was not sent there may be processes that are others now.
             log.programs.clear();
+            log.past.clear();
             for piece in dropped(log.format, missing) {
                 log.output
                     .push(piece, 0, |lines| dropped(log.format, lines))?;
             }
         }
-        let lost = turn.lost.get().saturating_sub(self.first.lost.get());
+        let first = self.first;
+        let since = |of: fn(&Turn) -> u64| of(&turn).saturating_sub(of(&first));
         log.report_loss(Loss {
             healings: turn.healings.get(),
-            lost,
+            lost: since(|turn| turn.lost.get()),
             in_doubt: false,
             can_look: true,
-        })
+        })?;
+        log.report_flood(since(|turn| turn.over_budget.get()))
     }
 
     fn lost(&self, reason: String) -> Ended {

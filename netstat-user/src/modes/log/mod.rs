@@ -25,7 +25,7 @@ use crate::{
     proc,
     view::{
         journal,
-        log::{Line, json, json_dropped, json_gap, json_lost, text},
+        log::{Line, json, json_dropped, json_flood, json_gap, json_lost, text},
     },
 };
 
@@ -34,6 +34,13 @@ use self::{
     by_agent::Ended,
     output::{Output, Piece, Sink},
 };
+
+/// Between two notes about a SYN flood.
+const FLOOD_EVERY_NS: u64 = 1_000_000_000;
+/// For so long a program's name is believed: a process may change its command line.
+const NAME_HOLDS_NS: u64 = 1_000_000_000;
+/// Names that are kept. Forgotten as a whole rather than grown without end.
+const NAMES: usize = 1 << 16;
 
 /// Logs until SIGINT, SIGTERM or a closed pipe.
 ///
@@ -69,7 +76,8 @@ pub fn run(options: &cli::Log) -> Result<()> {
     let mut log = Log {
         own_netns: own_netns()?,
         programs: HashMap::new(),
-        names_are_global: proc_shows_all_processes(),
+        past: HashMap::new(),
+        proc_is_ours: super::live::proc_is_ours(),
         offset,
         filter,
         format,
@@ -77,6 +85,8 @@ pub fn run(options: &cli::Log) -> Result<()> {
         lines: 0,
         lost: 0,
         healings: 0,
+        kept_out: 0,
+        flood_due: 0,
         batch: Batch::default(),
         terminal: io::stdout().is_terminal(),
     };
@@ -115,15 +125,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.into_iter()
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Whether process ids of the kernel (the initial PID namespace) mean the same in our /proc.
-fn proc_shows_all_processes() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    /// Inode of the initial PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
-    const INITIAL: u64 = 0xeffffffc;
-    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL);
-    initial && super::live::proc_is_ours()
 }
 
 /// Inode number of a network namespace, by the names that `ip netns` and `ss -N` know too.
@@ -178,9 +179,12 @@ struct Summary {
 /// What is printed, and how; where the changes come from does not matter here.
 struct Log {
     own_netns: u32,
-    /// Program names by process id, forgotten at exec and exit.
-    programs: HashMap<u32, Vec<u8>>,
-    names_are_global: bool,
+    /// Program names by process id, and when they were read; forgotten at exec, and when the id is
+    /// used again.
+    programs: HashMap<u32, (Vec<u8>, u64)>,
+    /// Names of processes whose id another has now, where the table cannot be told.
+    past: HashMap<u32, Vec<u8>>,
+    proc_is_ours: bool,
     offset: UtcOffset,
     filter: Filter,
     format: Format,
@@ -188,6 +192,9 @@ struct Log {
     lines: u64,
     lost: u64,
     healings: u64,
+    /// Events of half-open connections over the budget that were told of, and when more may be.
+    kept_out: u64,
+    flood_due: u64,
     batch: Batch,
     terminal: bool,
 }
@@ -220,7 +227,7 @@ impl Log {
     /// Tells that nothing is known of what happened since `heard_ns` (wall time).
     fn gap(&mut self, reason: &str, heard_ns: u64) -> Result<()> {
         // Counted anew by who goes on.
-        (self.lost, self.healings) = (0, 0);
+        (self.lost, self.healings, self.kept_out) = (0, 0, 0);
         let now = clock::wall_ns();
         if self.format == Format::Json {
             json_gap(&mut self.batch.bytes, now, heard_ns, reason);
@@ -232,9 +239,19 @@ impl Log {
         ))
     }
 
-    /// A process is another: its name is to be read anew.
-    fn forget(&mut self, pid: u32) {
-        self.programs.remove(&pid);
+    /// A process is another: its name is to be read anew. Gives the one that it had.
+    fn forget(&mut self, pid: u32) -> Option<Vec<u8>> {
+        self.programs.remove(&pid).map(|(name, _)| name)
+    }
+
+    /// As [`Log::forget`], where only the log can keep the name of who had the id before.
+    fn forget_and_keep(&mut self, pid: u32) {
+        if let Some(name) = self.forget(pid) {
+            if self.past.len() > NAMES {
+                self.past.clear();
+            }
+            self.past.insert(pid, name);
+        }
     }
 
     /// Prints changes; `offset_ns` makes wall time of the clock of the events.
@@ -298,16 +315,28 @@ impl Log {
         let Some(owner) = owner else {
             return Vec::new();
         };
-        if let Some(known) = self.programs.get(&owner.pid) {
-            return known.clone();
+        if owner.is_past() {
+            let past = self.past.get(&owner.pid).cloned();
+            return past.unwrap_or_else(|| comm(owner));
         }
-        let name = program(owner, self.names_are_global);
-        // Bounded: forgotten as a whole rather than grown without end.
-        if self.programs.len() > 1 << 16 {
+        let now = clock::ktime().0;
+        let known = self.programs.get(&owner.pid);
+        if let Some((name, _)) = known.filter(|(_, at)| now.saturating_sub(*at) < NAME_HOLDS_NS) {
+            return name.clone();
+        }
+        // A process that has ended keeps the name that it had.
+        let before = || known.map(|(name, _)| name.clone());
+        let read = if self.proc_is_ours {
+            program(owner)
+        } else {
+            None
+        };
+        let name = read.or_else(before).unwrap_or_else(|| comm(owner));
+        if self.programs.len() > NAMES {
             self.programs.clear();
         }
         if !name.is_empty() {
-            self.programs.insert(owner.pid, name.clone());
+            self.programs.insert(owner.pid, (name.clone(), now));
         }
         name
     }
@@ -333,6 +362,24 @@ impl Log {
         };
         self.note(format!(
             "{lost} events lost since the start: lines are missing; {checked}"
+        ))
+    }
+
+    /// Tells of half-open connections that have no lines, at most once a second.
+    fn report_flood(&mut self, kept_out: u64) -> Result<()> {
+        let now = clock::ktime().0;
+        if kept_out == self.kept_out || now < self.flood_due {
+            return Ok(());
+        }
+        self.kept_out = kept_out;
+        self.flood_due = now + FLOOD_EVERY_NS;
+        if self.format == Format::Json {
+            json_flood(&mut self.batch.bytes, clock::wall_ns(), kept_out);
+            self.flush()?;
+        }
+        self.note(format!(
+            "SYN flood: {kept_out} events of half-open connections kept out since the start: their \
+             lines are missing"
         ))
     }
 
@@ -368,11 +415,14 @@ async fn stopped(signals: &mut [Signal; 2]) {
     }
 }
 
-/// netstat's name of a process: from its command line while it lives, else `comm`.
-fn program(owner: Owner, names_are_global: bool) -> Vec<u8> {
-    let read = || proc::program_name(Path::new("/proc"), owner.pid).ok();
-    names_are_global.then(read).flatten().unwrap_or_else(|| {
-        let end = owner.comm.iter().position(|byte| *byte == 0);
-        owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
-    })
+/// netstat's name of a process, from its command line; `None` if that is gone or empty.
+fn program(owner: Owner) -> Option<Vec<u8>> {
+    let name = proc::program_name(Path::new("/proc"), owner.pid).ok();
+    name.filter(|name| !name.is_empty())
+}
+
+/// The name that the kernel knew the process by.
+fn comm(owner: Owner) -> Vec<u8> {
+    let end = owner.comm.iter().position(|byte| *byte == 0);
+    owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
 }
