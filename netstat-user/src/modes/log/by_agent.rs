@@ -44,7 +44,8 @@ pub(super) fn begin(told: bool) -> Option<Feed> {
     let forced = std::env::var("NETSTAT_BPF_SOURCE").unwrap_or_default();
     let demanded = forced == "agent";
     let path = client::socket();
-    if !(forced.is_empty() || demanded) || !(demanded || path.exists()) || !proc_is_ours() {
+    let offered = forced.is_empty() && path.exists();
+    if !(demanded || offered) || !proc_is_ours() {
         return None;
     }
     let patience = if demanded { DEMANDED } else { client::PATIENCE };
