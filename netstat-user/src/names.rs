@@ -126,7 +126,9 @@ fn host6(addr: Ipv6Addr) -> Name {
 
 /// A name without what the reference has no room for.
 fn cut(name: Box<[u8]>) -> Box<[u8]> {
-    name[..name.len().min(LONGEST)].into()
+    let mut name = name.into_vec();
+    name.truncate(LONGEST);
+    name.into()
 }
 
 fn user(uid: i32) -> Name {

@@ -68,14 +68,17 @@ pub fn ours(net: &Net, args: &[&str]) -> Output {
 /// With a readable difference.
 #[track_caller]
 pub fn assert_same(net: &Net, args: &[&str]) -> usize {
-    try_same(net, args).unwrap_or_else(|difference| panic!("{difference}"))
+    let [rows, again] = try_same(net, args).unwrap_or_else(|difference| panic!("{difference}"));
+    assert_eq!(again, rows, "rows from the two sources");
+    rows
 }
 
-/// As [`assert_same`]; the difference is told instead.
+/// As [`assert_same`]; the difference is told instead. Gives the numbers of rows from the two
+/// sources, which are asked one after the other: sockets may have timed out in between.
 ///
 /// # Errors
 /// A readable difference.
-pub fn try_same(net: &Net, args: &[&str]) -> Result<usize, String> {
+pub fn try_same(net: &Net, args: &[&str]) -> Result<[usize; 2], String> {
     let same_from = |source: &str| {
         try_settle(&format!("{} from {source}", args.join(" ")), || {
             let mut command = net.command(ours_path());
@@ -83,12 +86,7 @@ pub fn try_same(net: &Net, args: &[&str]) -> Result<usize, String> {
             vec![[real(net, args), run(command, args), real(net, args)]]
         })
     };
-    let rows = same_from("proc")?;
-    let again = same_from("kernel")?;
-    if again != rows {
-        return Err(format!("{rows} rows from proc, {again} from kernel"));
-    }
-    Ok(rows)
+    Ok([same_from("proc")?, same_from("kernel")?])
 }
 
 /// As [`assert_same`], with the rows of the agent behind a socket. That netstat-bpf went on without

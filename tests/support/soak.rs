@@ -91,7 +91,9 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
         let step = world.steps();
         rows.live += outcome.look_twice(step, || try_live(net, &mut lives));
         // A listing that is not kept has nothing to heal.
-        rows.once += outcome.look(step, || try_same(net, &["-anp"]));
+        rows.once += outcome.look(step, || {
+            try_same(net, &["-anp"]).map(|rows| rows.iter().sum())
+        });
         rows.agent += outcome.look_twice(step, || try_same_by_agent(net, &agent, &["-anp"]));
         log_rows += outcome.look(step, || log.compare(net));
         outcome.events = log.events();
@@ -134,7 +136,11 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
             println!("-c {} said: {line}", live.args().join(" "));
         }
     }
-    println!("agent: {}", agent.status()["health"]);
+    let status = agent.status();
+    println!(
+        "agent: lost {}, {} healings, {} audits that found {} rows wrong",
+        status["lost"], status["healings"], status["audits"], status["mismatches"]
+    );
     println!("log ended with: {}", log.end());
     outcome
 }
