@@ -172,5 +172,15 @@ pub const OWN_PID_NS: &str = "OWN_PID_NS";
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 /// Events of request sockets that a CPU may send in each window of 2^27 ns (134 ms).
 pub const HALF_OPEN_BUDGET: &str = "HALF_OPEN_BUDGET";
-/// 1 if each state change is wanted, 0 if only those that put a socket in or out of the table.
+/// Whether each state change is wanted, or only those that put a socket in or out of the table: one
+/// of [`ONLY_LISTED`], [`ALWAYS`], [`WHILE_WANTED`].
 pub const EVERY_CHANGE: &str = "EVERY_CHANGE";
+/// [`EVERY_CHANGE`]: births and ends only. The verifier drops what is for the others.
+pub const ONLY_LISTED: u64 = 0;
+/// [`EVERY_CHANGE`]: each change, and events of processes.
+pub const ALWAYS: u64 = 1;
+/// [`EVERY_CHANGE`]: as [`ALWAYS`] while the second word of the map `CONTROL` is not 0, else as
+/// [`ONLY_LISTED`].
+pub const WHILE_WANTED: u64 = 2;
+/// [`HALF_OPEN_BUDGET`] grows by so many bits while each change is wanted under [`WHILE_WANTED`].
+pub const WANTED_BUDGET_SHIFT: u64 = 4;

@@ -8,11 +8,12 @@ use aya_ebpf::{
 use netstat_common::{
     listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
+    offsets,
     row::{BATCH, SockRow},
     walk::WalkState,
 };
 
-use crate::globals::WAKE_BYTES;
+use crate::globals::{EVERY_CHANGE, WAKE_BYTES};
 
 /// All records, in reservation order over all CPUs. User space sets the size before the load.
 #[map]
@@ -50,9 +51,23 @@ pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPAB
 #[map]
 pub static WALK: Array<WalkState> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether user space sleeps.
+/// Whether user space sleeps, and whether it wants every change.
 #[map]
-static CONTROL: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static CONTROL: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// Whether each change of state is wanted now. Read once for an event: it may change meanwhile.
+#[inline(always)]
+pub fn every_change() -> bool {
+    match EVERY_CHANGE.load() {
+        offsets::ONLY_LISTED => false,
+        offsets::ALWAYS => true,
+        // SAFETY: a plain word that user space writes; a stale read is as if the event had come
+        // before the write.
+        _ => CONTROL
+            .get_ptr(1)
+            .is_some_and(|wanted| unsafe { wanted.read_volatile() } != 0),
+    }
+}
 
 /// Adds one to a counter.
 #[inline(always)]

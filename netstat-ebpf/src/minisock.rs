@@ -11,11 +11,12 @@ use aya_log_ebpf::debug;
 use netstat_common::{
     event::{FLAG_EXPIRED, KIND_REQ_CANCEL, KIND_REQ_START, SockEvent},
     lost::Counter,
+    offsets,
 };
 
 use crate::{
     globals::*,
-    maps::{EVENTS, count, submit_event},
+    maps::{EVENTS, count, every_change, submit_event},
     read::{CopiedSock, Fields as _, Load as _, Probe, at, common},
 };
 
@@ -110,7 +111,13 @@ fn within_budget() -> bool {
             (*spent).events = 0;
         }
         (*spent).events += 1;
-        if (*spent).events <= HALF_OPEN_BUDGET.load() {
+        let wanted = EVERY_CHANGE.load() == offsets::WHILE_WANTED && every_change();
+        let shift = if wanted {
+            offsets::WANTED_BUDGET_SHIFT
+        } else {
+            0
+        };
+        if (*spent).events <= HALF_OPEN_BUDGET.load() << shift {
             return true;
         }
     }

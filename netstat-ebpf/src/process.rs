@@ -8,7 +8,7 @@ use netstat_common::{
 
 use crate::{
     globals::{TASK_PID, TASK_TGID},
-    maps::emit,
+    maps::{emit, every_change},
     read::{Load as _, Typed, at, current_tgid, tgid_here},
 };
 
@@ -64,8 +64,8 @@ fn tgid_of(task: *const u8) -> u32 {
 
 #[inline(always)]
 fn send(kind: u32, tgid: u32, parent: u32) {
-    // Not in our PID namespace.
-    if tgid == 0 {
+    // Not in our PID namespace, or nobody wants to know.
+    if tgid == 0 || !every_change() {
         return;
     }
     let event = ProcEvent {

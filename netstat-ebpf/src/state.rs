@@ -14,8 +14,8 @@ use netstat_common::{
 
 use crate::{
     end::emit_end,
-    globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
-    maps::{EVENTS, count, submit_event},
+    globals::{INET_SPORT, SK_PROTOCOL},
+    maps::{EVENTS, count, every_change, submit_event},
     read::{
         IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread,
         current_tgid,
@@ -69,8 +69,9 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     let sk: *const u8 = ctx.arg(0);
     let old: u8 = ctx.arg::<u32>(1) as u8;
     let new: u8 = ctx.arg::<u32>(2) as u8;
+    let every = every_change();
     // What needs no memory of the socket comes first.
-    if !wanted(old, new) || (!first && first_copy_saw(sk, old, new)) {
+    if !(every || lists(old, new)) || (!first && first_copy_saw(sk, old, new)) {
         return;
     }
     // SAFETY: argument 0 is a `struct sock *`; the verifier knows its type.
@@ -83,7 +84,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     } else {
         count(Counter::SecondCopy);
     }
-    if new == CLOSE && old != LISTEN && EVERY_CHANGE.load() != 0 {
+    if every && new == CLOSE && old != LISTEN {
         emit_end(sk);
     }
     let Some(mut slot) = EVENTS.reserve::<SockEvent>(0) else {
@@ -101,7 +102,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
         event.sport = u16::from_be(unsafe { Probe::load(at(sk, INET_SPORT.load())) });
     }
     // Only the log tells owners from events.
-    if EVERY_CHANGE.load() != 0 && by_process(old, new) {
+    if every && by_process(old, new) {
         event.tgid = current_tgid();
         event.flags = FLAG_PROCESS;
         if current_is_kthread() {
@@ -121,10 +122,10 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     submit_event(slot);
 }
 
-/// Without `EVERY_CHANGE`, only what puts a socket into the table or takes it out.
+/// What puts a socket into the table or takes it out.
 #[inline(always)]
-fn wanted(old: u8, new: u8) -> bool {
-    EVERY_CHANGE.load() != 0 || old == CLOSE || new == CLOSE || new == SYN_RECV || new == LISTEN
+fn lists(old: u8, new: u8) -> bool {
+    old == CLOSE || new == CLOSE || new == SYN_RECV || new == LISTEN
 }
 
 /// Transitions that only connect(), listen(), close() and shutdown() make: the kernel is then in

@@ -1,5 +1,7 @@
 //! Asking the agent: a connection, a question, an answer or the reason why there is none.
 
+mod feed;
+
 use std::{
     env,
     io::{self, ErrorKind},
@@ -20,10 +22,13 @@ use crate::{
     proto::{
         HEADER, Header,
         audit::{Answer, Changed},
+        change::Turn,
         reply::{BadReply, Head, Holder, Refusal, Reply, Row},
         request::{Audit, Request, Wanted},
     },
 };
+
+pub use feed::{Feed, Told};
 
 /// How long an agent may be silent: it gives a sign of life every 50 ms.
 pub const PATIENCE: Duration = Duration::from_millis(200);
@@ -122,7 +127,7 @@ fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, S
             }
             Said::Progress => {}
             Said::End { .. } => return Err("the agent's answer has no beginning".to_owned()),
-            Said::Status(_) | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
+            Said::Status(_) | Said::Audit(_) | Said::Turn(_) => return Err(NOT_ASKED.to_owned()),
         }
     }
 }
@@ -174,7 +179,9 @@ impl Incoming {
                         return Ok(Part::End);
                     }
                     Said::Audit(json) => return Ok(Part::Audit(json)),
-                    Said::Head(_) | Said::Status(_) => return Err(NOT_ASKED.to_owned()),
+                    Said::Head(_) | Said::Status(_) | Said::Turn(_) => {
+                        return Err(NOT_ASKED.to_owned());
+                    }
                 }
             };
             if length % bulk.item() != 0 {
@@ -220,7 +227,9 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
+            Said::Head(_) | Said::End { .. } | Said::Audit(_) | Said::Turn(_) => {
+                return Err(NOT_ASKED.to_owned());
+            }
         }
     }
 }
@@ -267,6 +276,7 @@ enum Said {
     End { holders: u64, rows: u64 },
     Status(Vec<u8>),
     Audit(Vec<u8>),
+    Turn(Turn),
 }
 
 /// A connection on which the question has been asked.
@@ -334,13 +344,8 @@ impl Talk {
             Ok(Reply::Status(json)) => Ok(Said::Status(json.to_vec())),
             Ok(Reply::Audit(json)) => Ok(Said::Audit(json.to_vec())),
             Ok(Reply::Refused(refusal, reason)) => Err(refused(refusal, reason)),
-            Ok(
-                Reply::Welcome
-                | Reply::Holders(_)
-                | Reply::Rows(_)
-                | Reply::Rows6(_)
-                | Reply::Changed(_),
-            ) => Err("the agent speaks out of turn".to_owned()),
+            Ok(Reply::Turn(turn)) => Ok(Said::Turn(turn)),
+            Ok(_) => Err("the agent speaks out of turn".to_owned()),
             Err(bad) => Err(bad.to_string()),
         }
     }

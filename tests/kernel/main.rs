@@ -1,9 +1,12 @@
 //! Tests against the running kernel and the real netstat. They need root.
 
 mod agent;
+mod agent_faults;
 mod agent_load;
+mod agent_log;
 mod audit;
 mod builders;
+mod clocks;
 mod json;
 mod kinds;
 mod log;

@@ -1,16 +1,22 @@
 //! One running `netstat-bpf log --json`, read event by event.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader, Read},
     net::{IpAddr, SocketAddr},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::{
+    agent::Agent,
     netns::Net,
     oracle::ours_path,
     procs::{self, Actor},
@@ -118,13 +124,36 @@ pub struct Log {
     others: Vec<String>,
     /// Makes the events that show how far the log has come.
     marker: Actor,
+    /// Where: an address that comes again would show less.
+    marked: HashSet<SocketAddr>,
 }
 
 impl Log {
     /// Starts `log --json` and waits until it shows what happens now.
     #[track_caller]
     pub fn start(net: &Net) -> Self {
-        let mut log = Self::spawn(net, &["log", "--json"]);
+        Self::start_by(net, |_| {})
+    }
+
+    /// As [`Log::start`], through an agent.
+    #[track_caller]
+    pub fn start_by_agent(net: &Net, agent: &Agent) -> Self {
+        Self::start_by(net, |command| agent.demand(command))
+    }
+
+    /// As [`Log::start`], with a command that ends up running netstat-bpf with the arguments after it.
+    #[track_caller]
+    pub fn start_with(net: &Net, command: Command, change: impl FnOnce(&mut Command)) -> Self {
+        Self::ready(Self::run(net, command, &["log", "--json"], change))
+    }
+
+    #[track_caller]
+    fn start_by(net: &Net, change: impl FnOnce(&mut Command)) -> Self {
+        Self::ready(Self::spawn(net, &["log", "--json"], change))
+    }
+
+    #[track_caller]
+    fn ready(mut log: Self) -> Self {
         // Nothing tells that the log is attached but an event.
         wait::until("the first event of netstat-bpf log", || {
             log.mark();
@@ -137,7 +166,7 @@ impl Log {
     /// Starts `log`, for people, and waits until it shows what happens now.
     #[track_caller]
     pub fn start_text(net: &Net) -> Self {
-        let mut log = Self::spawn(net, &["log"]);
+        let mut log = Self::spawn(net, &["log"], |_| {});
         wait::until("the first line of netstat-bpf log", || {
             log.mark();
             log.read();
@@ -146,9 +175,20 @@ impl Log {
         log
     }
 
-    fn spawn(net: &Net, args: &[&str]) -> Self {
-        let mut child = net
-            .command(ours_path())
+    fn spawn(net: &Net, args: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        Self::run(net, net.command(ours_path()), args, change)
+    }
+
+    fn run(
+        net: &Net,
+        mut command: Command,
+        args: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        // No agent of the host: those that a test wants are named to it.
+        command.env("NETSTAT_BPF_AGENT", net.dir().join("no-agent.sock"));
+        change(&mut command);
+        let mut child = command
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -172,14 +212,36 @@ impl Log {
             events: Vec::new(),
             others: Vec::new(),
             marker: net.actor_named("marker"),
+            marked: HashSet::new(),
         }
     }
 
-    /// A listener that comes and goes.
-    fn mark(&self) -> SocketAddr {
-        let (fd, address) = self.marker.listen("127.0.0.1:0");
-        self.marker.close(fd);
-        address
+    /// A listener that comes and goes, at an address of its own.
+    fn mark(&mut self) -> SocketAddr {
+        loop {
+            let (fd, address) = self.marker.listen("127.0.0.1:0");
+            self.marker.close(fd);
+            if self.marked.insert(address) {
+                return address;
+            }
+        }
+    }
+
+    /// The first line that is no change of state and has this event's name.
+    #[track_caller]
+    pub fn other(&mut self, event: &str) -> Value {
+        wait::until(&format!("a line about {event}"), || {
+            self.parse();
+            let lines = self.others.iter();
+            let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.find(|line| line["event"] == event)
+        })
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process number"));
+        kill(pid, signal).expect("signal netstat-bpf log");
     }
 
     /// The first line that has all of these in it.

@@ -145,6 +145,19 @@ agent=$!
 started="$started $agent"
 until netstat-bpf status >/dev/null 2>&1; do kill -0 $agent; sleep 0.1; done
 NETSTAT_BPF_SOURCE=agent same -anpt
+NETSTAT_BPF_SOURCE=agent netstat-bpf log --json --state=listening >/tmp/lines 2>/tmp/told &
+log=$!
+started="$started $log"
+until grep -q '"old":"CLOSE","new":"LISTEN"' /tmp/lines; do
+    kill -0 $log
+    perl -MIO::Socket::INET -e 'IO::Socket::INET->new(LocalAddr => "127.0.0.1", Listen => 5) or die'
+    sleep 0.1
+done
+netstat-bpf status --json | grep -q '"logs":1'
+kill $log
+wait $log
+started=${started% *}
+grep -q 'not sent by the agent' /tmp/told
 kill $agent
 wait $agent
 started=${started% *}

@@ -21,6 +21,7 @@ use crate::{
 
 use super::{
     io,
+    log::Feed,
     peer::{self, Own, Peer},
     shared::{Job, Jobs, Part, SnapshotJob, Tally},
     table,
@@ -32,6 +33,8 @@ const ASKING: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a client may take for all of it.
 const WHOLE: Duration = Duration::from_secs(20);
+/// How long one that follows the log may take for a message: somebody may have stopped it for a while.
+const STOPPED: Duration = Duration::from_secs(120);
 /// How often a client that waits is told that it does not wait in vain. Clients give up after
 /// 200 ms of silence.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(50);
@@ -46,6 +49,8 @@ pub struct Hall {
     pub tally: Arc<Tally>,
     /// The agent's own namespaces.
     pub own: Own,
+    /// Bytes of changes that may wait for each client that follows the log.
+    pub log_queue: usize,
 }
 
 /// How a connection ends without its answer.
@@ -80,6 +85,7 @@ pub fn serve(stream: UnixStream, hall: &Hall) {
     let mut talk = Talk {
         stream,
         by: clock::now() + WHOLE,
+        follows: false,
     };
     let tally = &hall.tally;
     match talk.answer(hall) {
@@ -102,11 +108,18 @@ pub fn serve(stream: UnixStream, hall: &Hall) {
 struct Talk {
     stream: UnixStream,
     by: Instant,
+    /// It is sent changes, for as long as it takes them.
+    follows: bool,
 }
 
 impl Talk {
     fn say(&mut self, reply: &Reply<'_>) -> std::io::Result<()> {
-        io::send(&mut self.stream, reply, PATIENCE, self.by)
+        let (patience, by) = if self.follows {
+            (STOPPED, clock::now() + STOPPED)
+        } else {
+            (PATIENCE, self.by)
+        };
+        io::send(&mut self.stream, reply, patience, by)
     }
 
     fn answer(&mut self, hall: &Hall) -> Result<(), Trouble> {
@@ -116,6 +129,7 @@ impl Talk {
         self.say(&Reply::Welcome)?;
         match request {
             Request::Status => self.status(hall),
+            Request::Log => self.log(&peer, hall),
             Request::Snapshot(wanted) => self.snapshot(wanted, &peer, hall),
             Request::Audit(audit) => self.audit(audit, &peer, hall),
         }
@@ -202,6 +216,45 @@ impl Talk {
                 }
                 Part::Busy => return Err(busy()),
                 Part::Failed(reason) => return Err(Trouble::Refused(Refusal::Failed, reason)),
+            }
+        }
+    }
+
+    /// Sends every change for as long as the client takes them.
+    fn log(&mut self, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
+        if !peer.sees_holders || !peer.sees_all_namespaces {
+            let reason = "the log is shown to those only who can see all sockets and their owners";
+            return Err(Trouble::Refused(Refusal::Rights, reason.to_owned()));
+        }
+        let (feed, pieces) = Feed::new(&hall.tally, hall.log_queue);
+        submit(hall, Job::Log(feed))?;
+        let mut late = clock::now() + TABLE_LATE;
+        loop {
+            let piece = match pieces.recv_timeout(SIGN_OF_LIFE) {
+                Ok(piece) => piece,
+                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                    if !self.follows {
+                        self.say(&Reply::Progress)?;
+                    }
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) if !self.follows => {
+                    let reason = "too many follow the log".to_owned();
+                    return Err(Trouble::Refused(Refusal::Busy, reason));
+                }
+                Err(_) => {
+                    let reason = "the table has stopped telling changes".to_owned();
+                    return Err(Trouble::Refused(Refusal::Failed, reason));
+                }
+            };
+            self.follows = true;
+            late = clock::now() + TABLE_LATE;
+            self.say(&Reply::Turn(piece.turn))?;
+            if !piece.processes.is_empty() {
+                self.say(&Reply::Processes(&piece.processes))?;
+            }
+            if !piece.changes.is_empty() {
+                self.say(&Reply::Changes(&piece.changes))?;
             }
         }
     }

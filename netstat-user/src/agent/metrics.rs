@@ -119,22 +119,28 @@ struct Source {
 }
 
 impl Source {
-    /// `None` if the table gives no answer.
-    async fn sample(&self) -> Option<Arc<Sample>> {
+    /// The numbers, or why there are none.
+    async fn sample(&self) -> Result<Arc<Sample>, String> {
         // Those who ask at the same time wait here and get the same.
         let mut last = self.last.lock().await;
         if let Some((at, sample)) = &*last
             && clock::now().duration_since(*at) < KEPT
         {
-            return Some(Arc::clone(sample));
+            return Ok(Arc::clone(sample));
         }
         let (answer, sample) = oneshot::channel();
         if !self.jobs.submit(Job::Metrics(answer)) {
-            return None;
+            return Err("too many requests wait for the table".to_owned());
         }
-        let sample = Arc::new(timeout(TABLE_LATE, sample).await.ok()?.ok()?);
+        let Ok(sample) = timeout(TABLE_LATE, sample).await else {
+            let seconds = TABLE_LATE.as_secs();
+            return Err(format!("the table gives no answer in {seconds} s"));
+        };
+        let sample = sample.map_err(|_| "the table has ended".to_owned())?;
+        let sample =
+            Arc::new(sample.map_err(|reason| format!("the table cannot be read: {reason}"))?);
         *last = Some((clock::now(), Arc::clone(&sample)));
-        Some(sample)
+        Ok(sample)
     }
 }
 
@@ -146,17 +152,18 @@ async fn answer(
     let response = match refused {
         Some(refused) => refused,
         None => match source.sample().await {
-            Some(sample) => {
+            Ok(sample) => {
                 let accept = request.headers().get(ACCEPT);
                 let accept = accept.and_then(|value| value.to_str().ok());
                 let form = Form::of_accept(accept.unwrap_or_default());
                 let text = render(&sample, form);
                 with(StatusCode::OK, CONTENT_TYPE, form.content_type(), text)
             }
-            None => plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the table gives no answer\n",
-            ),
+            Err(mut reason) => {
+                reason.push('\n');
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                with(status, CONTENT_TYPE, "text/plain; charset=utf-8", reason)
+            }
         },
     };
     Ok(response)
@@ -232,6 +239,38 @@ mod tests {
             assert!(error.to_string().contains("loopback"), "{error}");
         }
         bind("127.0.0.1:0".parse().expect("an address")).expect("a loopback address");
+    }
+
+    /// What is told of a sample that `table` answers for.
+    fn told(table: impl FnOnce(Job) + Send + 'static) -> String {
+        let (jobs, inbox) = super::super::shared::jobs().expect("an eventfd");
+        let table = thread::spawn(move || table(inbox.queue.recv().expect("a job")));
+        let source = Source {
+            jobs,
+            last: Mutex::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let answer = runtime.expect("a runtime").block_on(source.sample());
+        table.join().expect("the table's stand-in");
+        answer.expect_err("there is no sample")
+    }
+
+    #[test]
+    fn a_failed_sample_names_its_cause() {
+        let reason = told(|job| {
+            let Job::Metrics(answer) = job else {
+                panic!("another job");
+            };
+            let failed = answer.send(Err("run the refresh program: EPERM".to_owned()));
+            failed.expect("it waits");
+        });
+        assert_eq!(
+            reason,
+            "the table cannot be read: run the refresh program: EPERM"
+        );
+        assert_eq!(told(drop), "the table has ended");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod client;
 pub mod door;
 pub mod io;
 pub mod lifecycle;
+pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod peer;

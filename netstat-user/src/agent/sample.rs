@@ -38,12 +38,15 @@ impl Table {
             addr: conn.local.ip(),
             port: conn.local.port,
         });
+        let loads = metrics::loads(queues, connections);
+        self.shown = metrics::choose(&self.shown, &loads);
         let health = self.session.health();
         let process = process();
         Ok(Sample {
             version: env!("CARGO_PKG_VERSION"),
             states,
-            listeners: metrics::loads(queues, connections),
+            listeners: loads,
+            shown: self.shown.clone(),
             tally: self.tally.clone(),
             events: self.session.events,
             lost: [

@@ -22,6 +22,8 @@ use crate::{
     view::metrics::Sample,
 };
 
+use super::log::Feed;
+
 /// Jobs that may wait for the table. Those who wait at the same time share one pass.
 const WAITING: usize = 256;
 
@@ -34,7 +36,9 @@ pub enum Job {
     /// How it is.
     Status(Sender<Status>),
     /// What the metrics show.
-    Metrics(oneshot::Sender<Sample>),
+    Metrics(oneshot::Sender<Result<Sample, String>>),
+    /// Every change from now on.
+    Log(Feed),
 }
 
 /// A snapshot for one client, or for several that ask alike.
@@ -104,7 +108,8 @@ pub struct Budget {
     used: Arc<AtomicUsize>,
 }
 
-struct Charge {
+/// Memory that counts against a [`Budget`] until this is dropped.
+pub struct Charge {
     bytes: usize,
     used: Arc<AtomicUsize>,
 }
@@ -125,6 +130,12 @@ impl Budget {
         }
     }
 
+    /// The most bytes.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Whether another answer may be begun.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -137,7 +148,8 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn charge(&self, bytes: usize) -> Charge {
+    /// Charges for memory.
+    pub(super) fn charge(&self, bytes: usize) -> Charge {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         Charge {
             bytes,
@@ -246,6 +258,10 @@ pub struct Tally {
     pub failed: AtomicU64,
     /// Times that accept(2) failed, for want of descriptors for instance.
     pub accept_errors: AtomicU64,
+    /// Following the log now.
+    pub logs: AtomicU64,
+    /// Changes that those were not sent.
+    pub log_dropped: AtomicU64,
 }
 
 impl Tally {
@@ -264,6 +280,8 @@ impl Tally {
             given_up_slow: read(&self.slow),
             gone: read(&self.gone),
             accept_errors: read(&self.accept_errors),
+            logs: read(&self.logs),
+            log_dropped: read(&self.log_dropped),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The table thread: keeps the ring empty, and makes snapshots for whoever waits.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::ErrorKind,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd},
@@ -25,10 +25,12 @@ use crate::{
         reply::{End, Head, Holder, Row, SEES_HOLDERS},
         status::{Clients, Hook, Losses, Process, Program, Status},
     },
+    view::metrics::Listener,
 };
 
 use super::{
     lifecycle::Signals,
+    log::Feeds,
     notify::Notify,
     shared::{Block, Budget, Inbox, Job, Part, SnapshotJob},
 };
@@ -55,6 +57,9 @@ pub struct Table {
     holders_before: usize,
     drain_errors: u64,
     pub(super) tally: Tally,
+    feeds: Feeds,
+    /// Listeners that the metrics show by themselves.
+    pub(super) shown: BTreeSet<Listener>,
 }
 
 /// Why [`Table::wait`] came back.
@@ -79,6 +84,8 @@ impl Table {
             holders_before: 0,
             drain_errors: 0,
             tally: Tally::default(),
+            feeds: Feeds::new(),
+            shown: BTreeSet::new(),
         }
     }
 
@@ -103,6 +110,9 @@ impl Table {
             let jobs: Vec<_> = self.inbox.queue.try_iter().collect();
             self.drain();
             self.work(jobs);
+            if self.feeds.turn(&mut self.session).is_err() {
+                self.drain_errors += 1;
+            }
         }
     }
 
@@ -116,6 +126,10 @@ impl Table {
         let idle = match watchdog {
             Some(_) => IDLE.min(alive_at.saturating_duration_since(clock::now())),
             None => IDLE,
+        };
+        let (idle, gather) = match self.feeds.patience(&self.session) {
+            Some((at_most, gather)) => (idle.min(at_most), gather),
+            None => (idle, GATHER),
         };
         self.session.announce_sleep(true);
         let ready = if self.session.has_more() {
@@ -136,7 +150,7 @@ impl Table {
         if !job && self.session.has_more() {
             // Only jobs and signals end this: the ring has room for much longer.
             let bell = self.inbox.bell.as_fd();
-            let [_, _, signal] = poll([bell, bell, signals.as_fd()], GATHER)?;
+            let [_, _, signal] = poll([bell, bell, signals.as_fd()], gather)?;
             if signal {
                 return Ok(Woken::Stop);
             }
@@ -151,13 +165,15 @@ impl Table {
             // The loss is still there to be found the next time.
             self.drain_errors += 1;
         }
-        self.tell_tally(&news);
+        self.hear(news);
     }
 
-    pub(super) fn tell_tally(&mut self, news: &News) {
+    /// Counts what has happened, and keeps it for those who follow the log.
+    pub(super) fn hear(&mut self, news: News) {
         news.changes
             .iter()
             .for_each(|change| self.tally.add(change));
+        self.feeds.hear(news);
     }
 
     fn work(&mut self, jobs: Vec<Job>) {
@@ -171,12 +187,11 @@ impl Table {
                 Job::Snapshot(job) => snapshots.push(job),
                 Job::Audit(audit, answer) => self.audit(audit, &answer),
                 Job::Status(answer) => self.status(&answer),
+                Job::Log(feed) => self.feeds.add(feed, &mut self.session),
                 Job::Metrics(answer) => {
-                    // Without rows there are no metrics to show: the answer ends unsent, which is told.
-                    if let Ok(sample) = self.sample() {
-                        // Who asked may be gone.
-                        drop(answer.send(sample));
-                    }
+                    let sample = self.sample().map_err(|error| format!("{error:#}"));
+                    // Who asked may be gone.
+                    drop(answer.send(sample));
                 }
             }
         }
@@ -249,7 +264,7 @@ impl Table {
     fn holders(&mut self, jobs: &[&SnapshotJob]) -> Result<usize> {
         let mut news = News::default();
         let found = self.session.holders(&mut news)?;
-        self.tell_tally(&news);
+        self.hear(news);
         self.holders_before = found.len();
         for part in found.chunks(PART) {
             let part = part.iter().map(|&(inode, pid)| Holder {

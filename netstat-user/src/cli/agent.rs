@@ -14,6 +14,10 @@ pub struct Agent {
     /// How many MiB answers that are not read yet may take
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub max_answers: u32,
+    /// How many MiB of changes may wait for each client that follows the log; what does not fit is
+    /// dropped and counted
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub log_queue: u16,
     /// Serve metrics over HTTP, at /metrics, on a loopback address to all users (events of every change cost more)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,

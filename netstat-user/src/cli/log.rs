@@ -22,6 +22,10 @@ pub struct Log {
           default_missing_value = "/run/systemd/journal/socket", conflicts_with = "json")]
     pub journal: Option<PathBuf>,
 
+    /// Load own programs even if an agent runs
+    #[arg(long)]
+    pub no_agent: bool,
+
     /// Keep at most this much output for a slow reader; beyond it lines are dropped and counted
     #[arg(long, value_name = "MIB", default_value_t = 64,
           value_parser = clap::value_parser!(u16).range(1..))]

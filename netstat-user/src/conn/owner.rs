@@ -53,6 +53,17 @@ impl ConnTable {
         self.doubts.extend(held.map(|entry| entry.conn.id));
     }
 
+    /// Forgets who owns what: from now on nobody tells when that changes.
+    pub fn forget_owners(&mut self) {
+        let owned = self.entries.values();
+        let owned = owned.filter(|entry| entry.conn.owner.is_some());
+        let owned: Vec<SockId> = owned.map(|entry| entry.conn.id).collect();
+        for id in owned {
+            self.give(id, None);
+        }
+        self.doubts.clear();
+    }
+
     /// A new process has this id: whoever owned sockets by it before is gone.
     pub fn id_is_used_again(&mut self, pid: u32) {
         if !self.owned.contains_key(&pid) {

@@ -69,7 +69,7 @@ impl Session {
         }
         let only = match self.purpose {
             Purpose::Snapshot => ONLY_OWN_NET,
-            Purpose::Table | Purpose::Log => 0,
+            Purpose::Table | Purpose::Log | Purpose::Agent => 0,
         };
         self.complete(only, news).map(|_| ())
     }
@@ -203,7 +203,7 @@ impl Session {
                     Correction::Undecided => findings.undecided.push(skaddr),
                     Correction::Replaced => findings.note(Fault::Replaced, before),
                     // Without the log, changes between two listed states are not sent.
-                    Correction::Restated if self.purpose != Purpose::Log => {}
+                    Correction::Restated if !self.hears_all => {}
                     Correction::Restated => findings.note(Fault::State, before),
                 }
             }

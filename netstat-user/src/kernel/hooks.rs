@@ -258,7 +258,7 @@ pub fn attach(object: &mut Object, purpose: Purpose) -> Result<Vec<Hook>> {
     }
     let forced = Rung::forced()?;
     for group in GROUPS {
-        if group.log_only && purpose != Purpose::Log {
+        if group.log_only && !purpose.may_log() {
             continue;
         }
         let mut refusals = Vec::new();

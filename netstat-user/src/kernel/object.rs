@@ -34,6 +34,25 @@ pub enum Purpose {
     Table,
     /// The log: every change of state.
     Log,
+    /// As `Table`, and as `Log` while somebody wants to hear of every change.
+    Agent,
+}
+
+impl Purpose {
+    /// Whether the programs may be told to send what the log wants.
+    #[must_use]
+    pub fn may_log(self) -> bool {
+        matches!(self, Self::Log | Self::Agent)
+    }
+
+    /// The value of [`offsets::EVERY_CHANGE`].
+    fn every_change(self) -> u64 {
+        match self {
+            Self::Snapshot | Self::Table => offsets::ONLY_LISTED,
+            Self::Log => offsets::ALWAYS,
+            Self::Agent => offsets::WHILE_WANTED,
+        }
+    }
 }
 
 /// Addresses of the functions that minisock timers call.
@@ -59,7 +78,7 @@ impl Sizes {
     fn of(purpose: Purpose) -> Result<Self> {
         let (ring, half_open) = match purpose {
             Purpose::Snapshot => (SNAPSHOT_RING, TABLE_BUDGET),
-            Purpose::Table => (TABLE_RING, TABLE_BUDGET),
+            Purpose::Table | Purpose::Agent => (TABLE_RING, TABLE_BUDGET),
             Purpose::Log => (LOG_RING, LOG_BUDGET),
         };
         let ring = from_environment(RING_BYTES)?.unwrap_or(u64::from(ring));
@@ -90,7 +109,7 @@ const HALF_OPEN_BUDGET: &str = "NETSTAT_BPF_HALF_OPEN_BUDGET";
 /// 7,600 events a second and CPU: rows over it are read when they are printed, and nothing is lost.
 const TABLE_BUDGET: u64 = 1 << 10;
 /// 122,000 events a second and CPU: over it, lines of the log are missing.
-const LOG_BUDGET: u64 = 1 << 14;
+const LOG_BUDGET: u64 = TABLE_BUDGET << offsets::WANTED_BUDGET_SHIFT;
 /// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
 /// iterator that finds it full is resumed.
 const SNAPSHOT_RING: u32 = 1 << 20;
@@ -199,7 +218,7 @@ impl Object {
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
         values.push((offsets::OWN_PID_NS, own_pid_namespace()));
-        values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
+        values.push((offsets::EVERY_CHANGE, purpose.every_change()));
         let level = if log { u8::MAX } else { NO_LOG };
         let threads = threads();
         let slots = refresh::slots(threads);

@@ -62,6 +62,13 @@ pub enum SeedFrom {
     Proc,
 }
 
+/// Words of the map `CONTROL`.
+const CONTROLS: usize = 2;
+/// The word that says whether user space sleeps.
+const SLEEPS: usize = 0;
+/// The word that says whether every change is wanted.
+const WANTS_ALL: usize = 1;
+
 /// A running tracer.
 pub struct Session {
     pub(super) object: Object,
@@ -92,7 +99,9 @@ pub struct Session {
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
     pub(super) later: News,
-    sleeping: super::map::Mapped<u64, true>,
+    control: super::map::Mapped<u64, true>,
+    /// Every change since some moment was sent, and the table was right about all states then.
+    pub(super) hears_all: bool,
     /// Losses that a healing has dealt with.
     healed: u64,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
@@ -162,7 +171,7 @@ impl Session {
         let handlers = match purpose {
             Purpose::Snapshot => Handlers::default(),
             // Unknown ones are a reason to take another rung.
-            Purpose::Table | Purpose::Log => hooks::handlers().unwrap_or_default(),
+            Purpose::Table | Purpose::Log | Purpose::Agent => hooks::handlers().unwrap_or_default(),
         };
         let mut object = Object::new(purpose, handlers, debug)?;
         let ring = object
@@ -187,8 +196,8 @@ impl Session {
             Some((refresh, fds, walk)) => (Some(refresh), Some(fds), walk),
             None => (None, None, None),
         };
-        // SAFETY: one word, which the programs read and write as a whole.
-        let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
+        // SAFETY: words, which the programs read and write as a whole.
+        let control = unsafe { object.map_memory(names::CONTROL, CONTROLS)? };
         let mut hooks = hooks::attach(&mut object, purpose)?;
         let logger = if debug {
             Some(EbpfLogger::init(&mut object.ebpf).context("read the BPF programs' log")?)
@@ -214,7 +223,8 @@ impl Session {
             looked_at: None,
             recheck: None,
             later: News::default(),
-            sleeping,
+            control,
+            hears_all: purpose == Purpose::Log,
             healed: 0,
             pid_of_inode: Vec::new(),
             addresses: Vec::new(),
@@ -381,9 +391,42 @@ impl Session {
 
     /// Tells the programs whether a wake-up is wanted.
     pub fn announce_sleep(&mut self, asleep: bool) {
-        if let Some(word) = self.sleeping.get_mut().first_mut() {
-            // SAFETY: a valid, aligned word; volatile, since BPF programs write it too.
-            unsafe { (&raw mut *word).write_volatile(u64::from(asleep)) };
+        self.tell_programs(SLEEPS, asleep);
+    }
+
+    /// Tells the programs whether every change is wanted; [`Purpose::Log`]'s are told nothing and
+    /// send all.
+    ///
+    /// What happens while this is called may be sent or not, and a state may be stored a moment after
+    /// its event: [`Session::catch_up`] is for later.
+    pub fn want_every_change(&mut self, wanted: bool) {
+        if self.purpose == Purpose::Agent {
+            self.hears_all = false;
+            self.tell_programs(WANTS_ALL, wanted);
+        }
+    }
+
+    /// Whether every change is sent, and each is told from the state that the socket had.
+    #[must_use]
+    pub fn hears_all(&self) -> bool {
+        self.hears_all
+    }
+
+    /// Sets right the states that went by while only births and ends were sent. What it changes is
+    /// no news to anybody who begins to listen now.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn catch_up(&mut self, news: &mut News) -> Result<()> {
+        self.audit(news)?;
+        self.hears_all = true;
+        Ok(())
+    }
+
+    fn tell_programs(&mut self, word: usize, value: bool) {
+        if let Some(word) = self.control.get_mut().get_mut(word) {
+            // SAFETY: a valid, aligned word; volatile, since BPF programs read and write it too.
+            unsafe { (&raw mut *word).write_volatile(u64::from(value)) };
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         }
     }
@@ -433,7 +476,10 @@ pub fn load_fds(object: &mut Object) -> Result<Descriptors> {
 }
 
 /// Inode number of the caller's network namespace.
-fn own_netns() -> Result<u32> {
+///
+/// # Errors
+/// /proc is not there.
+pub fn own_netns() -> Result<u32> {
     let path = "/proc/thread-self/ns/net";
     let inode = std::fs::metadata(path)
         .with_context(|| format!("read {path}"))?

@@ -49,10 +49,11 @@ pub fn run(options: &cli::Agent) -> Result<()> {
     let lock = Lock::take(&options.socket).context("agent")?;
     let metrics = options.metrics.map(metrics::bind).transpose();
     let metrics = metrics.context("agent")?;
-    // A table needs births and ends only; what is counted and timed needs every change.
+    // A table needs births and ends only, but for those who follow the log; what is counted and timed
+    // needs every change.
     let purpose = match metrics {
         Some(_) => Purpose::Log,
-        None => Purpose::Table,
+        None => Purpose::Agent,
     };
     let session = Session::start(purpose, SeedFrom::Kernel, false).context("agent")?;
     if metrics.is_some() && !session.can_look() {
@@ -69,6 +70,7 @@ pub fn run(options: &cli::Agent) -> Result<()> {
         jobs: jobs.clone(),
         tally: Arc::new(Tally::default()),
         own: Own::read().context("read the agent's own namespaces")?,
+        log_queue: usize::from(options.log_queue) << 20,
     });
     thread::Builder::new()
         .name("door".to_owned())

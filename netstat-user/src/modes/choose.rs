@@ -19,7 +19,7 @@ use super::{
 /// Open files on the host from which loading BPF programs is cheaper than walking /proc.
 const MANY_FILES: u64 = 20_000;
 /// How long an agent may be silent whose use was demanded.
-const DEMANDED: Duration = Duration::from_secs(10);
+pub(super) const DEMANDED: Duration = Duration::from_secs(10);
 
 /// Which network namespaces a source must be able to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! All numbers are little-endian, whatever the machine. `docs/protocol.md` is the description.
 
 pub mod audit;
+pub mod change;
 pub mod frame;
 pub mod reply;
 pub mod request;

@@ -3,6 +3,9 @@
 //! A snapshot is [`Reply::Welcome`], [`Reply::Head`], any number of [`Reply::Holders`] and
 //! [`Reply::Rows`], and [`Reply::End`], which says how many there were. [`Reply::Progress`] may
 //! stand between any two. Each answer may be [`Reply::Refused`] instead, at any point.
+//!
+//! A log is [`Reply::Welcome`], then [`Reply::Turn`] again and again, each with any number of
+//! [`Reply::Processes`] and [`Reply::Changes`] behind it.
 
 use std::fmt;
 
@@ -15,6 +18,7 @@ use crate::view::row::InetRow;
 
 use super::{
     audit::Changed,
+    change::{Change, Turn},
     frame::{self, Header, VERSION},
 };
 
@@ -28,6 +32,9 @@ const PROGRESS: u16 = 22;
 const STATUS: u16 = 23;
 /// The same in all versions, as the frame is.
 const REFUSED: u16 = 24;
+const TURN: u16 = 32;
+const PROCESSES: u16 = 33;
+const CHANGES: u16 = 34;
 const CHANGED: u16 = 25;
 const AUDIT: u16 = 26;
 
@@ -59,6 +66,12 @@ pub enum Reply<'a> {
     Audit(&'a [u8]),
     /// There will be no answer.
     Refused(Refusal, &'a [u8]),
+    /// The table has taken in what had happened by then.
+    Turn(Turn),
+    /// Processes that began, ended or replaced their program: their names are others.
+    Processes(&'a [U32]),
+    /// What changed, in the order of the events.
+    Changes(&'a [Change]),
 }
 
 /// Why there is no answer.
@@ -278,6 +291,9 @@ impl Reply<'_> {
                 payload.extend_from_slice(text);
                 (REFUSED, Payload::Owned(payload))
             }
+            Self::Turn(turn) => (TURN, Payload::Borrowed(turn.as_bytes())),
+            Self::Processes(ids) => (PROCESSES, Payload::Borrowed(ids.as_bytes())),
+            Self::Changes(changes) => (CHANGES, Payload::Borrowed(changes.as_bytes())),
         };
         (Header::new(kind, payload.as_ref().len()), payload)
     }
@@ -360,6 +376,15 @@ impl<'a> Reply<'a> {
                 .map(Reply::Rows6)
                 .map_err(|_| bad),
             STATUS => Ok(Reply::Status(payload)),
+            TURN => Turn::read_from_bytes(payload)
+                .map(Reply::Turn)
+                .map_err(|_| bad),
+            PROCESSES => <[U32]>::ref_from_bytes(payload)
+                .map(Reply::Processes)
+                .map_err(|_| bad),
+            CHANGES => <[Change]>::ref_from_bytes(payload)
+                .map(Reply::Changes)
+                .map_err(|_| bad),
             CHANGED => <[Changed]>::ref_from_bytes(payload)
                 .map(Reply::Changed)
                 .map_err(|_| bad),
@@ -394,7 +419,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_input_is_a_reply_or_an_error(
-            kind in 10u16..30,
+            kind in 10u16..40,
             payload in prop::collection::vec(any::<u8>(), 0..400),
         ) {
             let bytes = frame::message(kind, &payload);

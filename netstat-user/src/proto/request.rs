@@ -13,6 +13,8 @@ use super::frame::{self, Header, VERSION};
 const SNAPSHOT: u16 = 1;
 /// [`Header::kind`] of a request for the agent's own state.
 const STATUS: u16 = 2;
+/// [`Header::kind`] of a request to follow all changes.
+const LOG: u16 = 4;
 /// [`Header::kind`] of a request for all rows and what has changed.
 const AUDIT: u16 = 3;
 
@@ -26,6 +28,8 @@ pub enum Request {
     Snapshot(Wanted),
     /// How the agent is: counters, hooks, cost.
     Status,
+    /// Every change of state from now on, until the client goes.
+    Log,
     /// All rows, and what has changed.
     Audit(Audit),
 }
@@ -140,6 +144,7 @@ impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let wanted = match self {
             Self::Status => return frame::message(STATUS, &[]),
+            Self::Log => return frame::message(LOG, &[]),
             Self::Audit(audit) => {
                 let bit = |on: bool, bit: u32| if on { bit } else { 0 };
                 let payload = AuditWire {
@@ -199,7 +204,8 @@ impl Request {
             SNAPSHOT => snapshot(payload).ok_or(BadRequest::Payload),
             AUDIT => audit(payload).ok_or(BadRequest::Payload),
             STATUS if payload.is_empty() => Ok(Self::Status),
-            STATUS => Err(BadRequest::Payload),
+            LOG if payload.is_empty() => Ok(Self::Log),
+            STATUS | LOG => Err(BadRequest::Payload),
             other => Err(BadRequest::Kind(other)),
         }
     }
@@ -307,10 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn status_is_a_header_alone() {
-        let bytes = Request::Status.encode();
-        assert_eq!(bytes.len(), HEADER);
-        assert_eq!(decode(&bytes), Ok(Request::Status));
+    fn status_and_log_are_a_header_alone() {
+        for request in [Request::Status, Request::Log] {
+            let mut bytes = request.encode();
+            assert_eq!(bytes.len(), HEADER);
+            assert_eq!(decode(&bytes), Ok(request));
+            bytes[0] = 1;
+            bytes.push(0);
+            assert_eq!(decode(&bytes), Err(BadRequest::Payload));
+        }
     }
 
     #[test]

@@ -131,4 +131,10 @@ pub struct Clients {
     pub gone: u64,
     /// Times that accept(2) failed.
     pub accept_errors: u64,
+    /// Following the log now.
+    #[serde(default)]
+    pub logs: u64,
+    /// Changes that a client of the log was not sent, since it did not take them in time.
+    #[serde(default)]
+    pub log_dropped: u64,
 }

@@ -299,6 +299,30 @@ pub fn json_dropped(out: &mut Vec<u8>, wall_ns: u64, lines: u64) {
     write_json(out, &line);
 }
 
+#[derive(Serialize)]
+struct JsonGap<'a> {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    since_ns: u64,
+    reason: &'a str,
+}
+
+/// That nothing is known of what happened since a moment (nanoseconds since 1970), as one line of
+/// JSON.
+pub fn json_gap(out: &mut Vec<u8>, wall_ns: u64, since_ns: u64, reason: &str) {
+    let line = JsonGap {
+        v: SCHEMA,
+        event: "gap",
+        ts: utc(wall_ns),
+        ts_ns: wall_ns,
+        since_ns,
+        reason,
+    };
+    write_json(out, &line);
+}
+
 fn write_json(out: &mut Vec<u8>, line: &impl Serialize) {
     super::json::write(out, line);
     out.push(b'\n');

@@ -4,7 +4,7 @@
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -14,6 +14,8 @@ use crate::conn::tally::{BOUNDS_NS, Histogram, Tally};
 /// Listeners that are shown by themselves; the rest is summed up as `other`, so that a host with many
 /// of them, or one where they come and go, makes no endless series.
 pub const LISTENERS: usize = 50;
+/// A listener takes another's place only if it has more than twice its connections, and so many more.
+const MARGIN: u64 = 10;
 
 /// Which of the two forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,35 @@ pub fn loads(
     loads
 }
 
+/// The listeners that are shown by themselves, if `before` were: those that still listen stay, so that
+/// their series do not come and go with small changes, until another has many more connections.
+#[must_use]
+pub fn choose(before: &BTreeSet<Listener>, loads: &BTreeMap<Listener, Load>) -> BTreeSet<Listener> {
+    type Ranked = (u64, std::cmp::Reverse<Listener>);
+    let rank = |listener: &Listener| -> Option<Ranked> {
+        let load = loads.get(listener)?;
+        Some((load.connections, std::cmp::Reverse(*listener)))
+    };
+    let mut shown: BTreeSet<Ranked> = before.iter().filter_map(rank).collect();
+    let others = loads.keys().filter(|listener| !before.contains(listener));
+    let others: BTreeSet<Ranked> = others.filter_map(rank).collect();
+    // What was too much before is too much now.
+    while shown.len() > LISTENERS {
+        shown.pop_first();
+    }
+    for other in others.into_iter().rev() {
+        if shown.len() == LISTENERS {
+            let least = shown.first().map_or(0, |(connections, _)| *connections);
+            if other.0 <= 2 * least + MARGIN {
+                break;
+            }
+            shown.pop_first();
+        }
+        shown.insert(other);
+    }
+    shown.into_iter().map(|(_, listener)| listener.0).collect()
+}
+
 /// All that is shown, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
@@ -98,6 +129,8 @@ pub struct Sample {
     pub states: BTreeMap<&'static str, u64>,
     /// Listeners.
     pub listeners: BTreeMap<Listener, Load>,
+    /// Those that are shown by themselves: see [`choose`].
+    pub shown: BTreeSet<Listener>,
     /// What has happened.
     pub tally: Tally,
     /// Socket events taken in.
@@ -149,9 +182,9 @@ pub fn render(sample: &Sample, form: Form) -> String {
 }
 
 fn listeners(page: &mut Page, sample: &Sample) {
-    let mut by_load: Vec<(&Listener, &Load)> = sample.listeners.iter().collect();
-    by_load.sort_by_key(|(listener, load)| (std::cmp::Reverse(load.connections), **listener));
-    let (shown, rest) = by_load.split_at(by_load.len().min(LISTENERS));
+    let all = sample.listeners.iter();
+    let (shown, rest): (Vec<_>, Vec<_>) =
+        all.partition(|(listener, _)| sample.shown.contains(listener));
     let mut other = Load::default();
     for (_, load) in rest {
         other.queue += load.queue;
@@ -172,7 +205,7 @@ fn listeners(page: &mut Page, sample: &Sample) {
     ];
     for (name, help, number) in families {
         page.begin(name, "gauge", help);
-        for (listener, load) in shown {
+        for (listener, load) in &shown {
             let (netns, addr) = (listener.netns.to_string(), listener.addr.to_string());
             let port = listener.port.to_string();
             let labels = [("netns", &*netns), ("addr", &*addr), ("port", &*port)];
@@ -219,7 +252,11 @@ fn changes(page: &mut Page, tally: &Tally) {
 
 fn own(page: &mut Page, sample: &Sample) {
     let name = "netstat_events_lost";
-    page.begin(name, "counter", "Socket events lost, by cause.");
+    page.begin(
+        name,
+        "counter",
+        "Socket events lost, by cause: what they told of connections is not counted elsewhere.",
+    );
     for (cause, count) in sample.lost {
         page.count(name, &[("cause", cause)], count);
     }
@@ -336,8 +373,6 @@ fn seconds(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::conn::types::Why;
 
@@ -413,6 +448,7 @@ mod tests {
             };
             sample.listeners.insert(listener, load);
         }
+        sample.shown = choose(&BTreeSet::new(), &sample.listeners);
         let text = render(&sample, Form::Text);
         let numbers = |name: &str| {
             let lines = text.lines().filter(|line| line.starts_with(name));
@@ -424,8 +460,65 @@ mod tests {
         let queues = numbers("netstat_listener_queue{");
         assert_eq!((queues.len(), queues.iter().sum()), (LISTENERS + 1, 1000));
         let sockets = numbers("netstat_listener_sockets{");
-        assert_eq!(sockets[0], 1000);
+        assert_eq!(sockets[LISTENERS - 1], 1000);
         assert_eq!(sockets.iter().sum::<u64>(), 1000 * 1001 / 2);
+    }
+
+    fn listener(port: u16) -> Listener {
+        Listener {
+            netns: 1,
+            addr: IpAddr::from([127, 0, 0, 1]),
+            port,
+        }
+    }
+
+    fn all_with(connections: impl Fn(u16) -> u64, ports: u16) -> BTreeMap<Listener, Load> {
+        let load = |port| Load {
+            queue: 0,
+            connections: connections(port),
+        };
+        (1..=ports)
+            .map(|port| (listener(port), load(port)))
+            .collect()
+    }
+
+    #[test]
+    fn listeners_keep_their_series_while_connections_come_and_go() {
+        let busy = all_with(|port| 100 + u64::from(port), 200);
+        let mut shown = choose(&BTreeSet::new(), &busy);
+        assert_eq!(shown, (151..=200).map(listener).collect());
+        for round in 0..50 {
+            let loads = all_with(|port| 90 + (u64::from(port) * 7 + round * 31) % 21, 200);
+            let next = choose(&shown, &loads);
+            assert_eq!(next, shown, "round {round}");
+            shown = next;
+        }
+        // One that has many more comes in, for the least; one that is gone makes room.
+        let mut loads = all_with(|port| if port == 3 { 1000 } else { 100 }, 200);
+        loads.remove(&listener(160));
+        let next = choose(&shown, &loads);
+        assert_eq!(next.len(), LISTENERS);
+        assert!(next.contains(&listener(3)) && !next.contains(&listener(160)));
+        assert_eq!(next.intersection(&shown).count(), LISTENERS - 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_more_are_shown_and_only_those_that_listen(
+            before in proptest::collection::btree_set(1u16..300, 0..120),
+            loads in proptest::collection::btree_map(1u16..300, 0u64..500, 0..200),
+        ) {
+            let before = before.into_iter().map(listener).collect();
+            let loads: BTreeMap<_, _> = loads
+                .into_iter()
+                .map(|(port, connections)| (listener(port), Load { queue: 0, connections }))
+                .collect();
+            let shown = choose(&before, &loads);
+            proptest::prop_assert_eq!(shown.len(), shown.len().min(LISTENERS));
+            proptest::prop_assert!(shown.len() == LISTENERS || shown.len() == loads.len());
+            proptest::prop_assert!(shown.iter().all(|listener| loads.contains_key(listener)));
+            proptest::prop_assert_eq!(&choose(&shown, &loads), &shown, "it settles at once");
+        }
     }
 
     #[test]

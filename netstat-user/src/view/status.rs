@@ -109,6 +109,11 @@ fn write_text(
         clients.gone,
         clients.failed
     )?;
+    writeln!(
+        out,
+        "log       {} follow it; {} changes not sent to who was too slow",
+        clients.logs, clients.log_dropped
+    )?;
     let share = 100.0 * status.process.cpu_ns as f64 / status.uptime_ns.max(1) as f64;
     writeln!(
         out,
@@ -208,6 +213,7 @@ mod tests {
             sockets   3 in the table: 2 LISTEN, 1 TIME_WAIT
             events    12 since the start, 1 of them by the second copy only
             clients   0 connected, 0 so far, 0 snapshots; refused 0 busy, 0 rights, 0 bad; 0 too slow, 0 gone, 0 failed
+            log       0 follow it; 0 changes not sent to who was too slow
             cost      0.010 s CPU since the start (0.01 %), 25.0 MiB, 30 files, 2 threads
             hook      tcp_state      inet_sock_set_state    tp_btf
             hook      walk                                  not attached: no?[2J

@@ -1,67 +1,52 @@
 //! `netstat-bpf log`: every change of state as it happens.
 
+mod alone;
+mod by_agent;
 mod output;
-mod owners;
 
 use std::{
     collections::HashMap,
     io::{self, IsTerminal as _},
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
-    time::Duration,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
 };
 
-use anyhow::{Context as _, Result, anyhow};
-use netstat_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent};
+use anyhow::{Context as _, Result};
 use time::UtcOffset;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli, clock,
+    cli, client, clock,
     conn::{
         filter::Filter,
         types::{Change, Owner},
     },
-    kernel::{
-        health::Doubt,
-        object::Purpose,
-        session::{News, SeedFrom, Session},
-    },
+    kernel::session::own_netns,
+    proc,
     view::{
         journal,
-        log::{Line, json, json_dropped, json_flood, json_lost, text},
+        log::{Line, json, json_dropped, json_flood, json_gap, json_lost, text},
     },
 };
 
 use self::{
+    alone::Alone,
+    by_agent::Ended,
     output::{Output, Piece, Sink},
-    owners::Owners,
 };
 
-use super::privilege;
-
-/// How long events gather before they are printed.
-const BATCH: Duration = Duration::from_millis(5);
-/// How long the log sleeps at most; the programs wake it earlier.
-const IDLE: Duration = Duration::from_millis(200);
-/// Between two looks at the minisocks that may leave FIN_WAIT2 without an event.
-const LOOK_EVERY_NS: u64 = 100_000_000;
 /// Between two notes about a SYN flood.
 const FLOOD_EVERY_NS: u64 = 1_000_000_000;
 /// For so long a program's name is believed: a process may change its command line.
 const NAME_HOLDS_NS: u64 = 1_000_000_000;
+/// Names that are kept. Forgotten as a whole rather than grown without end.
+const NAMES: usize = 1 << 16;
 
 /// Logs until SIGINT, SIGTERM or a closed pipe.
 ///
 /// # Errors
 /// Names the right or the feature that is missing, and the remedy.
 pub fn run(options: &cli::Log) -> Result<()> {
-    if let Some(missing) = privilege::missing() {
-        return Err(anyhow!("log: {missing}"));
-    }
     // Asked for while there is one thread: later the C library cannot tell.
     let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
     let namespaces = options.namespaces.iter().map(|name| namespace(name));
@@ -72,43 +57,50 @@ pub fn run(options: &cli::Log) -> Result<()> {
         (Sink::Stdout, true) => Format::Json,
         (Sink::Stdout, false) => Format::Text,
     };
+    let debug = debug_wanted();
+    // Before anything is begun: what is missing is told at once.
+    let feed = if options.no_agent || debug {
+        None
+    } else {
+        by_agent::begin(debug)
+    };
+    let alone = match feed {
+        Some(_) => None,
+        None => Some(Alone::start(debug)?),
+    };
     let output = Output::start(sink, usize::from(options.buffer) << 20)?;
-    let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
-    if let Some(limit) = &session.limit {
-        eprintln!("netstat-bpf: {limit}");
-    }
-    privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the event loop")?;
     let mut log = Log {
-        session,
+        own_netns: own_netns()?,
         programs: HashMap::new(),
+        past: HashMap::new(),
         proc_is_ours: super::live::proc_is_ours(),
         offset,
         filter,
         format,
         output,
         lines: 0,
+        lost: 0,
         healings: 0,
         kept_out: 0,
         flood_due: 0,
-        owners: Owners::default(),
-        later: News::default(),
-        looked_at: 0,
         batch: Batch::default(),
         terminal: io::stdout().is_terminal(),
     };
-    log.owners.seed(&mut log.session, &mut log.later)?;
-    let ended = runtime.block_on(log.run());
+    let ended = runtime.block_on(log.run(feed, alone));
     let format = log.format;
-    let ended = ended.and_then(|()| log.output.finish(|lines| dropped(format, lines)));
+    let ended = ended.and_then(|summary| {
+        let finished = log.output.finish(|lines| dropped(format, lines));
+        finished.map(|()| summary)
+    });
     match ended {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => {
-            log.summary();
+        Ok(summary) => {
+            log.summary(&summary);
             Ok(())
         }
     }
@@ -164,121 +156,106 @@ struct Batch {
     lines: u64,
 }
 
+/// What a source of changes has lost so far.
+#[derive(Clone, Copy)]
+struct Loss {
+    healings: u64,
+    /// Events.
+    lost: u64,
+    /// The table could not be set right completely.
+    in_doubt: bool,
+    /// It was compared with the kernel's own tables.
+    can_look: bool,
+}
+
+/// What a source of changes tells of itself at the end.
+struct Summary {
+    /// Socket events that it took in.
+    events: u64,
+    /// What was lost, and more.
+    rest: String,
+}
+
+/// What is printed, and how; where the changes come from does not matter here.
 struct Log {
-    session: Session,
+    own_netns: u32,
     /// Program names by process id, and when they were read; forgotten at exec, and when the id is
     /// used again.
     programs: HashMap<u32, (Vec<u8>, u64)>,
+    /// Names of processes whose id another has now, where the table cannot be told.
+    past: HashMap<u32, Vec<u8>>,
     proc_is_ours: bool,
     offset: UtcOffset,
     filter: Filter,
     format: Format,
     output: Output,
     lines: u64,
+    lost: u64,
     healings: u64,
     /// Events of half-open connections over the budget that were told of, and when more may be.
     kept_out: u64,
     flood_due: u64,
-    owners: Owners,
-    /// What came in while owners were looked up.
-    later: News,
-    looked_at: u64,
     batch: Batch,
     terminal: bool,
 }
 
 impl Log {
-    async fn run(&mut self) -> Result<()> {
+    /// Follows the agent for as long as there is one, or the session alone.
+    async fn run(&mut self, feed: Option<client::Feed>, alone: Option<Alone>) -> Result<Summary> {
         let mut stop = [
             signal(SignalKind::interrupt()).context("listen for SIGINT")?,
             signal(SignalKind::terminate()).context("listen for SIGTERM")?,
         ];
-        let ring = self
-            .session
-            .as_fd()
-            .try_clone_to_owned()
-            .context("duplicate the ring's fd")?;
-        // SAFETY: `ring` is an open descriptor that the AsyncFd owns and nobody else closes.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
-            .map_err(|error| anyhow!("poll the ring: {error}"))?;
-        loop {
-            self.session.announce_sleep(true);
-            if !self.session.has_more() {
-                let at_most = if self.session.table.has_limbo() {
-                    BATCH
-                } else {
-                    IDLE
-                };
-                tokio::select! {
-                    biased;
-                    () = stopped(&mut stop) => break,
-                    ready = ring.readable() => ready.context("poll the ring")?.clear_ready(),
-                    () = sleep(at_most) => {}
+        let mut alone = alone;
+        if let Some(feed) = feed {
+            match by_agent::run(self, feed, &mut stop).await? {
+                Ended::Stopped(summary) => return Ok(summary),
+                Ended::Lost { reason, heard_ns } => {
+                    let started = Alone::start(false).with_context(|| {
+                        format!("log: {reason}, and the log cannot go on without the agent")
+                    })?;
+                    self.gap(&reason, heard_ns)?;
+                    alone = Some(started);
                 }
             }
-            self.session.announce_sleep(false);
-            tokio::select! {
-                biased;
-                () = stopped(&mut stop) => break,
-                () = sleep(BATCH) => {}
-            }
-            self.turn()?;
         }
-        self.turn()
+        let mut alone = alone.context("log: nobody tells changes")?;
+        alone.run(self, &mut stop).await?;
+        Ok(alone.summary())
     }
 
-    fn turn(&mut self) -> Result<()> {
-        let mut news = std::mem::take(&mut self.later);
-        self.session.drain(&mut news)?;
-        let now = clock::ktime().0;
-        if now.saturating_sub(self.looked_at) >= LOOK_EVERY_NS {
-            self.looked_at = now;
-            self.session.look_at_half_closed(&mut news.changes)?;
+    /// Tells that nothing is known of what happened since `heard_ns` (wall time).
+    fn gap(&mut self, reason: &str, heard_ns: u64) -> Result<()> {
+        // Counted anew by who goes on.
+        (self.lost, self.healings, self.kept_out) = (0, 0, 0);
+        let now = clock::wall_ns();
+        if self.format == Format::Json {
+            json_gap(&mut self.batch.bytes, now, heard_ns, reason);
+            self.flush()?;
         }
-        for event in &std::mem::take(&mut news.processes) {
-            self.process(event, &mut news.changes);
-        }
-        self.owners
-            .correct(&mut self.session, &mut news, &mut self.later)?;
-        // Ends of minisocks are told a little later than they happen.
-        news.changes.sort_by_key(|change| change.at);
-        self.print(&news.changes)?;
-        self.report_loss()?;
-        self.report_flood()?;
-        self.output.check()
+        let seconds = now.saturating_sub(heard_ns) as f64 / 1e9;
+        self.note(format!(
+            "{reason}: lines of the last {seconds:.3} s are missing; the log goes on without the agent"
+        ))
     }
 
-    fn process(&mut self, event: &ProcEvent, changes: &mut [Change]) {
-        match event.kind {
-            KIND_FORK => {
-                // The name is that of the process that had this id before.
-                let past = self.programs.remove(&event.tgid);
-                let name = past.as_ref().map(|(name, _)| name.as_slice());
-                self.session.table.name_past_owner(event.tgid, name);
-                let owners = changes
-                    .iter_mut()
-                    .filter_map(|change| change.conn.owner.as_mut());
-                owners.for_each(|owner| owner.name_if_past(event.tgid, name));
-                // The child holds what the parent holds, and the lowest process id owns.
-                if event.tgid < event.parent {
-                    self.session.table.owner_may_have_changed(event.parent);
-                }
+    /// A process is another: its name is to be read anew. Gives the one that it had.
+    fn forget(&mut self, pid: u32) -> Option<Vec<u8>> {
+        self.programs.remove(&pid).map(|(name, _)| name)
+    }
+
+    /// As [`Log::forget`], where only the log can keep the name of who had the id before.
+    fn forget_and_keep(&mut self, pid: u32) {
+        if let Some(name) = self.forget(pid) {
+            if self.past.len() > NAMES {
+                self.past.clear();
             }
-            KIND_EXEC => {
-                self.programs.remove(&event.tgid);
-                self.session.table.owner_may_have_changed(event.tgid);
-            }
-            KIND_EXIT => {
-                // Its sockets may live on with a child. The name is kept until the id is used
-                // again: lines about its last sockets are still to come.
-                self.session.table.owner_may_have_changed(event.tgid);
-            }
-            _ => {}
+            self.past.insert(pid, name);
         }
     }
 
-    fn print(&mut self, changes: &[Change]) -> Result<()> {
-        let offset_ns = clock::wall_ns().saturating_sub(clock::ktime().0);
+    /// Prints changes; `offset_ns` makes wall time of the clock of the events.
+    fn print(&mut self, changes: &[Change], offset_ns: u64) -> Result<()> {
         for change in changes.iter() {
             if !self.filter.wants(change) {
                 continue;
@@ -291,7 +268,7 @@ impl Log {
                 change,
                 wall_ns: change.at.0.saturating_add(offset_ns),
                 offset: self.offset,
-                own_netns: self.session.netns,
+                own_netns: self.own_netns,
                 program: &program,
             };
             match self.format {
@@ -339,7 +316,8 @@ impl Log {
             return Vec::new();
         };
         if owner.is_past() {
-            return owners::comm(owner);
+            let past = self.past.get(&owner.pid).cloned();
+            return past.unwrap_or_else(|| comm(owner));
         }
         let now = clock::ktime().0;
         let known = self.programs.get(&owner.pid);
@@ -349,13 +327,12 @@ impl Log {
         // A process that has ended keeps the name that it had.
         let before = || known.map(|(name, _)| name.clone());
         let read = if self.proc_is_ours {
-            owners::program(owner)
+            program(owner)
         } else {
             None
         };
-        let name = read.or_else(before).unwrap_or_else(|| owners::comm(owner));
-        // Bounded: forgotten as a whole rather than grown without end.
-        if self.programs.len() > 1 << 16 {
+        let name = read.or_else(before).unwrap_or_else(|| comm(owner));
+        if self.programs.len() > NAMES {
             self.programs.clear();
         }
         if !name.is_empty() {
@@ -364,19 +341,18 @@ impl Log {
         name
     }
 
-    fn report_loss(&mut self) -> Result<()> {
-        let health = self.session.health();
-        if health.healings == self.healings {
+    /// Tells of losses, once for each healing.
+    fn report_loss(&mut self, loss: Loss) -> Result<()> {
+        if loss.healings == self.healings {
             return Ok(());
         }
-        self.healings = health.healings;
-        let lost = health.lost.of_sockets();
-        let in_doubt = health.in_doubt == Some(Doubt::Everything);
+        (self.healings, self.lost) = (loss.healings, loss.lost);
+        let Loss { lost, in_doubt, .. } = loss;
         if self.format == Format::Json {
             json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, !in_doubt);
             self.flush()?;
         }
-        let checked = match (self.session.can_look(), in_doubt) {
+        let checked = match (loss.can_look, in_doubt) {
             (true, _) => "the table was checked against the kernel",
             (false, false) => "the table was compared with /proc",
             (false, true) => {
@@ -390,8 +366,7 @@ impl Log {
     }
 
     /// Tells of half-open connections that have no lines, at most once a second.
-    fn report_flood(&mut self) -> Result<()> {
-        let kept_out = self.session.health().over_budget;
+    fn report_flood(&mut self, kept_out: u64) -> Result<()> {
         let now = clock::ktime().0;
         if kept_out == self.kept_out || now < self.flood_due {
             return Ok(());
@@ -408,25 +383,10 @@ impl Log {
         ))
     }
 
-    fn summary(&self) {
-        let health = self.session.health();
-        let lost = health.lost;
-        let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
+    fn summary(&self, of: &Summary) {
         eprintln!(
-            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); lost: {} ring full, {} unreadable, {} undecoded, \
-             {} process events; healed {} times; first copy of the state hook skipped {} times, \
-             second {}, {} events came from the second only",
-            self.session.events,
-            self.lines,
-            self.output.dropped,
-            lost.ring_full,
-            lost.unreadable,
-            lost.undecoded,
-            lost.process_events,
-            health.healings,
-            misses("tcp_state"),
-            misses("tcp_state_2"),
-            health.second_copy,
+            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); {}",
+            of.events, self.lines, self.output.dropped, of.rest
         );
     }
 }
@@ -453,4 +413,16 @@ async fn stopped(signals: &mut [Signal; 2]) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
+}
+
+/// netstat's name of a process, from its command line; `None` if that is gone or empty.
+fn program(owner: Owner) -> Option<Vec<u8>> {
+    let name = proc::program_name(Path::new("/proc"), owner.pid).ok();
+    name.filter(|name| !name.is_empty())
+}
+
+/// The name that the kernel knew the process by.
+fn comm(owner: Owner) -> Vec<u8> {
+    let end = owner.comm.iter().position(|byte| *byte == 0);
+    owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
 }

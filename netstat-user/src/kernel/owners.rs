@@ -3,16 +3,16 @@
 //! Events name a process only where it acts itself (connect, listen, close). Who accepted a
 //! connection, or was handed it, shows in the descriptor tables alone.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
 use crate::{
     clock,
-    conn::types::{Change, Kind, Owner, Provenance, SockId, TcpState},
-    kernel::session::{News, Session},
-    proc,
+    conn::types::{Change, Kind, Provenance, SockId, TcpState},
 };
+
+use super::session::{News, Session};
 
 /// A look-up may take one part in this many of the time.
 const SHARE: u64 = 10;
@@ -23,7 +23,7 @@ const PENDING_EVERY_NS: u64 = 100_000_000;
 
 /// When to look, and for which sockets.
 #[derive(Default)]
-pub(super) struct Owners {
+pub struct Owners {
     /// Looked for and not found: not accepted yet.
     pending: BTreeSet<SockId>,
     /// No look before this time, so that looking stays cheap on a host with many descriptors.
@@ -36,7 +36,7 @@ impl Owners {
     ///
     /// # Errors
     /// bpf(2).
-    pub(super) fn seed(&mut self, session: &mut Session, news: &mut News) -> Result<()> {
+    pub fn seed(&mut self, session: &mut Session, news: &mut News) -> Result<()> {
         let full = session
             .table
             .listed()
@@ -45,25 +45,31 @@ impl Owners {
         self.look_up(session, full, Provenance::Seeded, news)
     }
 
+    /// For how many nanoseconds these changes should be held back: until the next look-up, where one
+    /// of them would show a guess, and it is soon.
+    #[must_use]
+    pub fn hold(&self, news: &News) -> u64 {
+        let early_ns = self.not_before_ns.saturating_sub(clock::ktime().0);
+        if early_ns > HOLD_NS || !news.changes.iter().any(is_guess) {
+            return 0;
+        }
+        early_ns
+    }
+
     /// Corrects the owners in `news.changes`; what a look-up itself brings in is put into `later`.
     ///
     /// # Errors
     /// bpf(2).
-    pub(super) fn correct(
+    pub fn correct(
         &mut self,
         session: &mut Session,
         news: &mut News,
         later: &mut News,
     ) -> Result<()> {
-        let mut now = clock::ktime().0;
-        let early_ns = self.not_before_ns.saturating_sub(now);
-        if early_ns > 0 {
-            if early_ns > HOLD_NS || !news.changes.iter().any(is_guess) {
-                // The sockets stay in doubt, and the lines say how their owner is known.
-                return Ok(());
-            }
-            clock::sleep(Duration::from_nanos(early_ns));
-            now = clock::ktime().0;
+        let now = clock::ktime().0;
+        if now < self.not_before_ns {
+            // The sockets stay in doubt, and the lines say how their owner is known.
+            return Ok(());
         }
         let mut sockets: BTreeSet<SockId> = news
             .changes
@@ -156,16 +162,4 @@ fn is_guess(change: &Change) -> bool {
         .owner
         .is_some_and(|owner| owner.provenance != Provenance::Listener);
     may_change_hands(change) && !known && change.conn.state != TcpState::SynRecv
-}
-
-/// netstat's name of a process, from its command line; `None` if that is gone or empty.
-pub(super) fn program(owner: Owner) -> Option<Vec<u8>> {
-    let name = proc::program_name(Path::new("/proc"), owner.pid).ok();
-    name.filter(|name| !name.is_empty())
-}
-
-/// The name that the kernel knew the process by.
-pub(super) fn comm(owner: Owner) -> Vec<u8> {
-    let end = owner.comm.iter().position(|byte| *byte == 0);
-    owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
 }
