@@ -24,7 +24,10 @@ use crate::storm::storm;
 
 fn start(net: &Net, args: &[&str], stdout: Stdio) -> Child {
     let mut command = net.command(ours_path());
-    command.arg("log").args(args).stdout(stdout);
+    command
+        .args(["log", "--no-agent"])
+        .args(args)
+        .stdout(stdout);
     command.stderr(Stdio::piped());
     command.spawn().expect("start netstat-bpf log")
 }

@@ -78,7 +78,8 @@ impl Sizes {
     fn of(purpose: Purpose) -> Result<Self> {
         let (ring, half_open) = match purpose {
             Purpose::Snapshot => (SNAPSHOT_RING, TABLE_BUDGET),
-            Purpose::Table | Purpose::Agent => (TABLE_RING, TABLE_BUDGET),
+            Purpose::Table => (TABLE_RING, TABLE_BUDGET),
+            Purpose::Agent => (LOG_RING, TABLE_BUDGET),
             Purpose::Log => (LOG_RING, LOG_BUDGET),
         };
         let ring = from_environment(RING_BYTES)?.unwrap_or(u64::from(ring));
