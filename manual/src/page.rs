@@ -223,6 +223,14 @@ fn end(page: &mut Page) {
             "1 turns on the log statements inside the BPF programs",
         ),
         (
+            "NETSTAT_BPF_RING_BYTES",
+            "Size of the ring of events: a power of two, 16777216 by default",
+        ),
+        (
+            "NETSTAT_BPF_HALF_OPEN_BUDGET",
+            "How many events of half-open connections each CPU may send in 134 ms",
+        ),
+        (
             "POSIXLY_CORRECT",
             "If set, the first operand ends netstat's options",
         ),

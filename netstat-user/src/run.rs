@@ -59,9 +59,6 @@ fn is_subcommand(args: &[OsString]) -> bool {
 }
 
 fn subcommand(command: Command) -> ExitCode {
-    if let Command::Audit(options) = &command {
-        return modes::audit::run(options).into();
-    }
     let done = match command {
         Command::Log(options) => modes::log::run(&options).map(|()| true),
         Command::Agent(options) => modes::agent::run(&options).map(|()| true),
@@ -72,7 +69,7 @@ fn subcommand(command: Command) -> ExitCode {
             modes::check::run(&mut std::io::stdout().lock(), options.verbose)
         }
         // It has exit statuses of its own.
-        Command::Audit(_) => Ok(true),
+        Command::Audit(options) => return modes::audit::run(&options).into(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

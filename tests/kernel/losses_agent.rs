@@ -13,6 +13,7 @@ use netstat_tests::{
     netns::{Net, within},
     oracle::{assert_live, assert_same_by_agent, ours_path},
     packet::{SYN, Segment},
+    procs::Actor,
     tun::{KERNEL_V4, PEER_V4},
     wait,
 };
@@ -34,18 +35,21 @@ fn begin(net: &Net, settings: &[(&str, &str)]) -> Agent {
 #[track_caller]
 fn assert_healed(net: &Net, agent: &Agent, cause: &str, exact_before: u64) {
     assert_same_by_agent(net, agent, &["-anpt"]);
-    let status = agent.status();
+    // A storm has more half-open connections than the budget, too: that doubt ends a moment later.
+    let status = wait::until("the doubt to end", || {
+        let status = agent.status();
+        status["in_doubt"].is_null().then_some(status)
+    });
     let number = |pointer| status.pointer(pointer).and_then(serde_json::Value::as_u64);
     assert!(number(cause) > Some(0), "{cause}: {status}");
     assert!(number("/healings") > Some(0), "{status}");
     assert!(number("/exact_since_ns") > Some(exact_before), "{status}");
-    assert_eq!(status["in_doubt"], serde_json::Value::Null, "{status}");
     assert_eq!(status["mismatches"], 0, "a loss is no mismatch: {status}");
     assert_clean(agent);
 }
 
-/// Sockets of before a loss, of which some go in it.
-fn neighbours(net: &Net) -> impl FnOnce() + '_ {
+/// Sockets of before a loss, of which some go in it; gives those who hold the others.
+fn neighbours(net: &Net) -> impl FnOnce() -> [Actor; 2] {
     let (server, client) = (net.actor(), net.actor());
     let (listener, address) = server.listen("127.0.0.1:0");
     let (going, _) = client.connect(address);
@@ -55,8 +59,7 @@ fn neighbours(net: &Net) -> impl FnOnce() + '_ {
         client.close(going);
         server.close(accepted);
         server.listen("127.0.0.1:0");
-        // Kept to the end of the test.
-        std::mem::forget((server, client));
+        [server, client]
     }
 }
 
@@ -225,7 +228,7 @@ fn a_loss_is_in_the_json_of_every_round_after_it() {
             head.then(|| serde_json::from_str::<Head>(&line).expect("a head"))
         });
         let first = heads.next().expect("a round");
-        changes();
+        let _held = changes();
         storm(5000);
         let after = heads.find(|head| head.lost > Some(0)).expect("a round");
         assert!(after.healings > first.healings, "{after:?}");
@@ -243,11 +246,13 @@ fn healing_walks_no_descriptors() {
     within(|net| {
         let changes = neighbours(net);
         let (mut command, trace) = crate::rescans::traced(net, "healing");
-        command.env(RING, "4096").args(["-c", "-ant", "--no-agent"]);
-        let mut live = [Continuous::adopt(command, &["-ant"])];
+        command
+            .env(RING, "4096")
+            .args(["-c", "-anpt", "--no-agent"]);
+        let mut live = [Continuous::adopt(command, &["-anpt"])];
         assert_live(net, &mut live);
         let seeded = std::fs::read_to_string(&trace).expect("the trace").len();
-        changes();
+        let _held = changes();
         storm(3000);
         assert_live(net, &mut live);
         wait::until("the loss to be told", || {

@@ -3,10 +3,7 @@
 //! The main thread enters the namespace: /proc/net is the main thread's, sockets and iterators are
 //! made in it, and an agent finds the rows that it shows by it.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::{io::Write, time::Duration};
 
 use crate::{
     cmdline::{Mode, Options},
@@ -111,5 +108,6 @@ fn all(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Write)
 }
 
 fn complain(err: &mut dyn Write, text: &str) {
-    let _: io::Result<()> = writeln!(err, "netstat-bpf: {text}");
+    // A write error is nothing to the reference.
+    let _ = writeln!(err, "netstat-bpf: {text}");
 }
