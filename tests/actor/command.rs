@@ -154,7 +154,10 @@ impl Actor {
             "uring-connect-direct" => values(uring::connect_direct(words.parse("address")?)?),
             "uring-install" => values(uring::install(words.parse("slot")?)?),
             "uring-close-direct" => done(uring::close_direct(words.parse("slot")?)?),
-            "uring-end" => done(uring::end()),
+            "uring-end" => {
+                uring::end();
+                done(())
+            }
             "leave-leader" => Reply::Moved,
             "exit" => process::exit(0),
             other => bail!("unknown command {other:?}"),
