@@ -19,8 +19,8 @@ use netstat_common::{
 
 use crate::{
     globals::*,
-    maps::{EVENTS, count, emit},
-    read::{Load as _, Probe, Typed, at},
+    maps::{EVENTS, SOCKET_OPS, count, emit_quietly},
+    read::{Cast, Load, Probe, Typed, at},
 };
 
 /// Go on with the next object.
@@ -56,7 +56,7 @@ pub extern "C" fn iter_tcp(ctx: *const IterCtx) -> i32 {
         pad: 0,
         skaddr,
     };
-    if emit(&record, Counter::SeedWaits) {
+    if emit_quietly(&record, Counter::SeedWaits) {
         NEXT
     } else {
         AGAIN
@@ -110,6 +110,24 @@ const META_SESSION: u64 = 8;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 pub extern "C" fn iter_fds(ctx: *const IterCtx) -> i32 {
+    // SAFETY: the kernel passes a `struct bpf_iter__task`.
+    unsafe { descriptors(ctx, send_chunk::<Probe> as *mut c_void) }
+}
+
+/// As `iter_fds`, in half the time.
+///
+/// Since: Linux 6.2 (`bpf_rdonly_cast`).
+/// Context: as `iter_fds`.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/helpers.c#L2522>
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn iter_fds_cast(ctx: *const IterCtx) -> i32 {
+    // SAFETY: the kernel passes a `struct bpf_iter__task`.
+    unsafe { descriptors(ctx, send_chunk::<Cast> as *mut c_void) }
+}
+
+#[inline(always)]
+unsafe fn descriptors(ctx: *const IterCtx, send_chunk: *mut c_void) -> i32 {
     // SAFETY: the kernel passes a `struct bpf_iter__task`; typed loads are checked. The map's only
     // slot belongs to the one reader that a tracer has.
     unsafe {
@@ -152,12 +170,7 @@ pub extern "C" fn iter_fds(ctx: *const IterCtx) -> i32 {
             stop: 0,
         };
         let chunks = u64::from(max_fds.div_ceil(FDS as u32)).saturating_sub(walk.begin);
-        bpf_loop(
-            chunks as u32,
-            send_chunk as *mut c_void,
-            (&raw mut walk).cast(),
-            0,
-        );
+        bpf_loop(chunks as u32, send_chunk, (&raw mut walk).cast(), 0);
         if walk.stop == 0 {
             return NEXT;
         }
@@ -173,7 +186,7 @@ pub extern "C" fn iter_fds(ctx: *const IterCtx) -> i32 {
 }
 
 /// Sends descriptors `64 * (begin + index) ..`; returns 1 to stop.
-unsafe extern "C" fn send_chunk(index: u64, walk: *mut c_void) -> i64 {
+unsafe extern "C" fn send_chunk<L: Load>(index: u64, walk: *mut c_void) -> i64 {
     // SAFETY: `walk` is the `Walk` of `iter_fds`.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     let chunk_number = walk.begin + index;
@@ -188,22 +201,22 @@ unsafe extern "C" fn send_chunk(index: u64, walk: *mut c_void) -> i64 {
         return 1;
     };
     // SAFETY: the slot is ours until it is submitted, and all of it is written.
-    let sockets = unsafe {
+    let read = unsafe {
         let chunk = &mut *slot.as_mut_ptr();
         chunk.kind = KIND_FDS;
         chunk.pid = walk.pid;
         let first = walk.fds + 8 * FDS as u64 * chunk_number;
         let bytes = core::slice::from_raw_parts_mut((&raw mut chunk.inodes).cast::<u8>(), 8 * FDS);
         match bpf_probe_read_kernel_buf(first as *const u8, bytes) {
-            Ok(()) => files_to_inodes(&mut chunk.inodes, first),
-            Err(_) => 0,
+            Ok(()) => files_to_inodes::<L>(&mut chunk.inodes, first),
+            Err(_) => false,
         }
     };
     // The reader empties the ring itself after each read of the iterator: no wake-up is wanted.
-    if sockets == 0 || !still_its_table(walk) {
-        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
-    } else {
+    if read && still_its_table(walk) {
         slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+    } else {
+        slot.discard(u64::from(BPF_RB_NO_WAKEUP));
     }
     if walk.stop == 0 { 0 } else { 1 }
 }
@@ -227,41 +240,58 @@ fn still_its_table(walk: &mut Walk) -> bool {
 }
 
 /// Replaces addresses of `struct file`, which stand from `first` on in the table, by inode numbers of
-/// sockets; returns 0 if there was none.
+/// sockets.
+///
+/// Nothing is carried from one to the next but the place: the verifier would follow each value
+/// through all that come after.
 #[inline(always)]
-unsafe fn files_to_inodes(files: &mut [u64; FDS], first: u64) -> u64 {
-    let mut any = 0;
+unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS], first: u64) -> bool {
+    let Some(ops) = SOCKET_OPS.get_ptr_mut(0) else {
+        return false;
+    };
     let mut place = first;
     for file in files {
-        // SAFETY: probe reads check the address.
-        *file = if *file == 0 {
-            0
-        } else {
-            unsafe { socket_inode(*file as *const u8, place as *const u8) }
-        };
-        any |= *file;
+        // A probe read of nothing is slow; a load is not, and each branch here is walked 64 times.
+        if !L::CALLS || *file != 0 {
+            // SAFETY: a plain word, which is 0 or what all sockets' files have.
+            *file = unsafe { socket_inode::<L>(*file as *const u8, place as *const u8, ops) };
+        }
         place += 8;
     }
-    any
+    true
 }
 
 /// Inode number of a socket's file; 0 for any other file, and for one that is not at its place in the
 /// table any more: its memory may be another file by now, of another process.
+///
+/// `ops` is the table of operations of sockets' files, once one was met: only they have it. It
+/// stands beside the address of the inode, whose file system would be one more miss of the cache.
 #[inline(always)]
-unsafe fn socket_inode(file: *const u8, place: *const u8) -> u64 {
-    // SAFETY: probe reads check the address.
+unsafe fn socket_inode<L: Load>(address: *const u8, place: *const u8, ops: *mut u64) -> u64 {
+    // SAFETY: addresses that cannot be read are zeros, and the casts say what the offsets are of.
     unsafe {
-        let inode = Probe::load::<u64>(at(file, FILE_INODE.load())) as *const u8;
-        let sb = Probe::load::<u64>(at(inode, INODE_SB.load())) as *const u8;
-        if Probe::load::<u64>(at(sb, SB_MAGIC.load())) != SOCKFS_MAGIC {
+        let file = L::cast(address, TYPE_FILE.load());
+        let its_ops: u64 = L::load(at(file, FILE_OP.load()));
+        let inode = L::load::<u64>(at(file, FILE_INODE.load())) as *const u8;
+        let inode = L::cast(inode, TYPE_INODE.load());
+        let mut new = false;
+        if its_ops != ops.read_volatile() {
+            let sb = L::load::<u64>(at(inode, INODE_SB.load())) as *const u8;
+            let sb = L::cast(sb, TYPE_SUPER_BLOCK.load());
+            if L::load::<u64>(at(sb, SB_MAGIC.load())) != SOCKFS_MAGIC {
+                return 0;
+            }
+            new = true;
+        }
+        let number: u64 = L::load(at(inode, INODE_INO.load()));
+        if L::load::<u64>(L::cast(place, TYPE_WORD.load())) != address as u64 {
             return 0;
         }
-        let number: u64 = Probe::load(at(inode, INODE_INO.load()));
-        if Probe::load::<u64>(place) == file as u64 {
-            number
-        } else {
-            0
+        if new {
+            // What was read is a file's.
+            ops.write_volatile(its_ops);
         }
+        number
     }
 }
 

@@ -225,15 +225,13 @@ fn a_deleted_program_and_a_changed_name() {
         let done = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_SETFD, 0) };
         assert_eq!(done, 0, "let the listener be inherited");
         let mut second = Command::new("bash");
-        second.args([
-            "-c",
-            "echo renamed > /proc/$$/comm; while :; do wait -n; sleep 1000 & done",
-        ]);
+        second.args(["-c", "printf renamed > /proc/$$/comm; kill -STOP $$; :"]);
         let second = Holder(second.spawn().expect("run bash"));
         drop(other);
         let renamed = wait::try_until(|| {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", second.0.id()));
-            name.is_ok_and(|name| name == "renamed\n").then_some(())
+            name.is_ok_and(|name| name.trim_end() == "renamed")
+                .then_some(())
         });
         assert!(renamed.is_some(), "bash renames itself");
         let real = bench.real(&["-ltnp"]);

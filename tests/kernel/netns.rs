@@ -40,8 +40,9 @@ fn rows(agent: &Agent, netns: u32) -> Vec<(u16, u8)> {
         ..Wanted::default()
     };
     let snapshot = client::snapshot(agent.socket(), wanted, Duration::from_secs(10));
+    let snapshot = snapshot.and_then(client::Incoming::whole);
     let snapshot = snapshot.expect("the agent answers");
-    let rows = snapshot.rows(false).iter();
+    let rows = snapshot.rows[0].iter();
     let mut rows: Vec<_> = rows.map(|row| (row.sport.get(), row.state)).collect();
     rows.sort_unstable();
     rows

@@ -76,10 +76,12 @@ impl World {
         let Some(fd) = fd else { return };
         let command = format!("take-from {pid} {fd}");
         if !listens {
-            self.keep(who, &command);
-        } else if self.held(who).listeners.len() < MOST_LISTENERS
-            && let Some(taken) = self.try_open(who, &command)
-        {
+            return self.keep(who, &command);
+        }
+        if self.held(who).listeners.len() >= MOST_LISTENERS {
+            return;
+        }
+        if let Some(taken) = self.try_open(who, &command) {
             self.held(who).listeners.insert(taken);
         }
     }

@@ -18,6 +18,7 @@ use crate::{
     conn::{tally::Tally, types::Ktime},
     kernel::{
         health::Doubt,
+        refresh::With,
         session::{News, Session},
     },
     proto::{
@@ -38,7 +39,7 @@ pub(super) const AF_INET6: u16 = 10;
 const USER_TICK_NS: u64 = 10_000_000;
 /// Rows or holders in a part. A refresh reads as many at a time: the client gets the first while
 /// the next are read.
-pub(super) const PART: usize = 4096;
+pub(super) const PART: usize = 1024;
 /// The longest sleep: a loss is found after it at the latest.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long events gather before they are taken in while nobody asks.
@@ -290,7 +291,12 @@ impl Table {
             }
         };
         if jobs.iter().any(|job| job.wanted.tcp || job.wanted.tcp6) {
-            session.rows_of(netns, |row| {
+            // What one of them wants, all get.
+            let with = With {
+                timers: jobs.iter().any(|job| job.wanted.timers),
+                user: jobs.iter().any(|job| job.wanted.user),
+            };
+            session.rows_of(netns, with, |row| {
                 let v6 = row.family == AF_INET6;
                 let part = &mut parts[usize::from(v6)];
                 if part.capacity() == 0 {

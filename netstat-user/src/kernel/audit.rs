@@ -9,7 +9,10 @@ use crate::{
     conn::{compare::Place, types::Ktime},
 };
 
-use super::session::{News, Session};
+use super::{
+    refresh::With,
+    session::{News, Session},
+};
 
 /// Nobody has asked for so long: what events tell is no longer noted.
 const FORGET_NS: u64 = 30_000_000_000;
@@ -39,7 +42,7 @@ impl Session {
     ) -> Result<Look> {
         self.trail.begin();
         self.take(news);
-        self.rows_of(None, sink)?;
+        self.rows_of(None, With::ALL, sink)?;
         // What happened while rows were read shows in the next reading, and is told there.
         self.take(news);
         let changed = mark.and_then(|mark| self.trail.since(mark));

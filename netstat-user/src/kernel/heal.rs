@@ -21,6 +21,7 @@ use crate::{
 use super::{
     health::{Doubt, Moment},
     object::Purpose,
+    refresh::With,
     session::{News, Session},
 };
 
@@ -82,9 +83,15 @@ impl Session {
         }
         // An event that came meanwhile tells of its socket itself.
         self.take(news);
+        if self.purpose == Purpose::Snapshot {
+            // They are read once, when they are printed. A chain may have been walked twice.
+            self.addresses.sort_unstable();
+            self.addresses.dedup();
+            return Ok(Vec::new());
+        }
         let bare = self.table.bare();
         let mut added = Vec::new();
-        self.read_rows(&bare, |table, index, row| {
+        self.read_rows(&bare, With::LEAST, |table, index, row| {
             table.seed_row(bare[index], row);
             added.extend(table.get(SockId::Kernel(bare[index])).copied());
         })?;
@@ -97,8 +104,8 @@ impl Session {
         self.proc_seeds += seeds.len() as u64;
         let owners = proc::owners(Path::new("/proc")).by_inode;
         for seed in seeds {
-            let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
-            let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
+            let text = owners.get(seed.inode).filter(|_| seed.inode != 0);
+            let owner = text.and_then(proc::pid_of).map(|pid| Owner {
                 pid,
                 comm: [0; 16],
                 provenance: Provenance::Seeded,
@@ -237,7 +244,7 @@ impl Session {
     ) -> Result<Vec<(u64, Conn, SockRow)>> {
         let before: Vec<_> = sockets.iter().map(|skaddr| self.known(*skaddr)).collect();
         let mut rows = Vec::with_capacity(sockets.len());
-        self.read_rows(sockets, |_, _, row| rows.push(*row))?;
+        self.read_rows(sockets, With::LEAST, |_, _, row| rows.push(*row))?;
         self.take(news);
         let all = sockets.iter().zip(before).zip(rows);
         let unchanged = all.filter_map(|((skaddr, before), row)| {

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod btf;
 mod checkup;
+pub mod descriptors;
 pub mod heal;
 pub mod health;
 pub mod hooks;

@@ -16,11 +16,13 @@ use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
+    row::BATCH,
 };
 
 use super::{
     hooks::How,
     offsets::{Layout, VMLINUX, layout},
+    refresh,
 };
 
 /// What the object is loaded for.
@@ -57,8 +59,8 @@ impl Sizes {
     fn of(purpose: Purpose) -> Result<Self> {
         let (ring, half_open) = match purpose {
             Purpose::Snapshot => (SNAPSHOT_RING, TABLE_BUDGET),
-            Purpose::Table => (LIVE_RING, TABLE_BUDGET),
-            Purpose::Log => (LIVE_RING, LOG_BUDGET),
+            Purpose::Table => (TABLE_RING, TABLE_BUDGET),
+            Purpose::Log => (LOG_RING, LOG_BUDGET),
         };
         let ring = from_environment(RING_BYTES)?.unwrap_or(u64::from(ring));
         let fits =
@@ -92,8 +94,11 @@ const LOG_BUDGET: u64 = 1 << 14;
 /// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
 /// iterator that finds it full is resumed.
 const SNAPSHOT_RING: u32 = 1 << 20;
-/// Ring size with hooks: 160,000 events, or 130 ms at 1.2 million a second.
-const LIVE_RING: u32 = 16 << 20;
+/// Ring size with hooks: 80,000 events, or 130 ms at 600,000 a second. Its pages are mapped twice
+/// and count twice as resident.
+const TABLE_RING: u32 = 8 << 20;
+/// Ring size for the log, which has twice the events: 130 ms at 1.2 million a second.
+const LOG_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
@@ -120,6 +125,38 @@ pub struct Object {
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
     pub listener_bucket: (u32, u64),
+    /// Whether programs that give addresses a type can be loaded.
+    pub casts: bool,
+    /// How many threads share a pass.
+    pub threads: usize,
+}
+
+/// The BPF object, as it was compiled.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netstat-ebpf"));
+
+/// The most threads that share a pass.
+const MOST_THREADS: usize = 8;
+
+/// As many as there are CPUs for us; a pass of more is bound by memory.
+fn threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MOST_THREADS)
+}
+
+/// Makes calls of the helper number `mark`, which no kernel has, calls of a kernel function. aya
+/// knows of no such calls, which a compiler would write as relocations.
+fn call_kernel_function(object: &mut [u8], mark: u32, function: u32) {
+    /// `BPF_JMP | BPF_CALL`, and the same with `BPF_PSEUDO_KFUNC_CALL` as the source register.
+    const HELPER: [u8; 4] = [0x85, 0, 0, 0];
+    const KERNEL_FUNCTION: [u8; 4] = [0x85, 0x20, 0, 0];
+    for instruction in object.chunks_exact_mut(8) {
+        let (call, number) = instruction.split_at_mut(4);
+        if *call == HELPER && *number == mark.to_le_bytes() {
+            call.copy_from_slice(&KERNEL_FUNCTION);
+            number.copy_from_slice(&function.to_le_bytes());
+        }
+    }
 }
 
 /// Inode number of our PID namespace; 0 for the initial one, or where /proc does not tell.
@@ -150,6 +187,7 @@ impl Object {
             knows_tables,
             listener_bucket,
             no_lists,
+            rdonly_cast,
         } = layout?;
         let btf = btf
             .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
@@ -163,10 +201,14 @@ impl Object {
         values.push((offsets::OWN_PID_NS, own_pid_namespace()));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
         let level = if log { u8::MAX } else { NO_LOG };
+        let threads = threads();
+        let slots = refresh::slots(threads);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
-            .map_max_entries(names::EVENTS, sizes.ring);
+            .map_max_entries(names::EVENTS, sizes.ring)
+            .map_max_entries(names::POINTERS, (slots * BATCH) as u32)
+            .map_max_entries(names::ROWS, (slots * BATCH) as u32);
         let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
             loader.map_max_entries(list, room as u32);
@@ -175,11 +217,12 @@ impl Object {
             loader.override_global(name, value, true);
         }
         loader.override_global(aya_log::LEVEL, &level, false);
+        let mut programs = PROGRAMS.to_vec();
+        if let Some(function) = rdonly_cast {
+            call_kernel_function(&mut programs, offsets::RDONLY_CAST_MARK, function);
+        }
         let ebpf = loader
-            .load(aya::include_bytes_aligned!(concat!(
-                env!("OUT_DIR"),
-                "/netstat-ebpf"
-            )))
+            .load(&programs)
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
@@ -189,6 +232,8 @@ impl Object {
             no_lists,
             knows_tables,
             listener_bucket,
+            casts: rdonly_cast.is_some(),
+            threads,
         })
     }
 
@@ -296,6 +341,23 @@ impl Object {
         let raw: &mut RawTracePoint = program_of(&mut self.ebpf, program)?;
         let loaded = raw.load().with_context(|| format!("load {program}"));
         self.need_loops(loaded)
+    }
+
+    /// Loads the faster of two programs that do the same, `fast` if addresses can be given a type;
+    /// gives its name.
+    ///
+    /// # Errors
+    /// What `load` says of `plain`.
+    pub fn load_either(
+        &mut self,
+        [fast, plain]: [&'static str; 2],
+        mut load: impl FnMut(&mut Self, &str) -> Result<()>,
+    ) -> Result<&'static str> {
+        if self.casts && load(self, fast).is_ok() {
+            return Ok(fast);
+        }
+        load(self, plain)?;
+        Ok(plain)
     }
 
     /// A program that is run on demand, loaded before.

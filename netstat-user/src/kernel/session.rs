@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
-    event::{KIND_FORK, ProcEvent, TablesRecord},
+    event::{KIND_DESTROY, KIND_FORK, KIND_STATE, ProcEvent, SockEvent, TablesRecord},
     lost::Counter,
     names,
 };
@@ -29,6 +29,7 @@ use crate::{
 
 use super::{
     checkup::CheckUps,
+    descriptors::Descriptors,
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
@@ -39,6 +40,9 @@ use super::{
     ring::Ring,
     walk::Walk,
 };
+
+/// `TCP_CLOSE`.
+const CLOSE: u8 = 7;
 
 /// What a drain found besides the table's own changes.
 #[derive(Default)]
@@ -92,6 +96,10 @@ pub struct Session {
     /// Losses that a healing has dealt with.
     healed: u64,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
+    /// Room for the addresses of a refresh, kept from one to the next; without a table, the addresses.
+    pub(super) addresses: Vec<u64>,
+    /// `None` where [`Session::refresh`] is.
+    pub(super) descriptors: Option<Descriptors>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// What the table does not know of the time before it because this kernel lacks something.
@@ -166,14 +174,18 @@ impl Session {
             SeedFrom::Kernel => load_readers(&mut object).map(Some),
             SeedFrom::Proc => Ok(None),
         };
-        let (refresh, walk, limit) = match readers {
-            Ok(Some((refresh, Ok(walk)))) => (Some(refresh), Some(walk), None),
-            Ok(Some((refresh, Err(error)))) => {
-                (Some(refresh), None, Some(Limit::OwnNamespace(error)))
+        let (readers, limit) = match readers {
+            Ok(Some((refresh, fds, Ok(walk)))) => (Some((refresh, fds, Some(walk))), None),
+            Ok(Some((refresh, fds, Err(error)))) => {
+                (Some((refresh, fds, None)), Some(Limit::OwnNamespace(error)))
             }
-            Ok(None) => (None, None, None),
-            Err(error) if purpose == Purpose::Log => (None, None, Some(Limit::Proc(error))),
+            Ok(None) => (None, None),
+            Err(error) if purpose == Purpose::Log => (None, Some(Limit::Proc(error))),
             Err(error) => return Err(error),
+        };
+        let (refresh, descriptors, walk) = match readers {
+            Some((refresh, fds, walk)) => (Some(refresh), Some(fds), walk),
+            None => (None, None, None),
         };
         // SAFETY: one word, which the programs read and write as a whole.
         let sleeping = unsafe { object.map_memory(names::CONTROL, 1)? };
@@ -205,6 +217,8 @@ impl Session {
             sleeping,
             healed: 0,
             pid_of_inode: Vec::new(),
+            addresses: Vec::new(),
+            descriptors,
             logger,
             limit: limit.map(|limit| limit.to_string()),
             proc_seeds: 0,
@@ -273,14 +287,37 @@ impl Session {
             pid_of_inode,
             health,
             tables_found,
+            purpose,
+            addresses,
             trail,
             ..
         } = self;
+        let remembers = *purpose == Purpose::Log;
+        // Sorted, so that whoever reads them in the order of the table reads memory from front to
+        // back; but never beyond an event, which may take one out again.
+        let mut seeds: Vec<u64> = Vec::new();
+        let note = |seeds: &mut Vec<u64>, table: &mut ConnTable| {
+            seeds.sort_unstable();
+            seeds.drain(..).for_each(|skaddr| table.seed(skaddr));
+        };
+        let once = *purpose == Purpose::Snapshot;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
+                if !seeds.is_empty() {
+                    note(&mut seeds, table);
+                }
                 *events += 1;
                 trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
+                if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
+                    // It is in no hash table any more, and if it connects again it is told anew. The
+                    // hook that tells of the object's end would cost a quarter more events.
+                    let end = SockEvent {
+                        kind: KIND_DESTROY,
+                        ..event
+                    };
+                    table.apply(&end, &mut news.changes);
+                }
                 trail.note(&event, table);
             }
             Some(Record::End(event)) => table.apply_end(&event),
@@ -290,7 +327,7 @@ impl Session {
                 }
                 news.processes.push(event);
             }
-            Some(Record::Seed(skaddr)) => table.seed(skaddr),
+            Some(Record::Seed(skaddr)) => seeds.push(skaddr),
             Some(Record::Tables(tables)) => tables_found.push(tables),
             Some(Record::Fds(chunk)) => {
                 let held = chunk.inodes.iter().filter(|inode| **inode != 0);
@@ -298,6 +335,11 @@ impl Session {
             }
             None => health.lost.undecoded += 1,
         });
+        if once {
+            addresses.append(&mut seeds);
+        } else {
+            note(&mut seeds, table);
+        }
     }
 
     /// Counters of the BPF programs.
@@ -360,14 +402,14 @@ impl std::os::fd::AsFd for Session {
 
 /// Loads what reads sockets and descriptors of before our time: the walk, or where this kernel
 /// refuses it, why, and the iterator instead.
-fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
+fn load_readers(object: &mut Object) -> Result<(Refresh, Descriptors, Result<Walk>)> {
     let refresh = Refresh::new(object)?;
     let walk = Walk::new(object);
     if walk.is_err() {
         object.load_iter("iter_tcp", "tcp")?;
     }
-    load_fds(object)?;
-    Ok((refresh, walk))
+    let descriptors = load_fds(object)?;
+    Ok((refresh, descriptors, walk))
 }
 
 /// A new process has an id that an earlier one had: what has been told by now is about that one.
@@ -385,8 +427,8 @@ fn id_is_used_again(table: &mut ConnTable, changes: &mut [Change], pid: u32) {
 ///
 /// # Errors
 /// Linux before 5.17 (no `bpf_loop`).
-pub fn load_fds(object: &mut Object) -> Result<()> {
-    let loaded = object.load_iter("iter_fds", "task");
+pub fn load_fds(object: &mut Object) -> Result<Descriptors> {
+    let loaded = Descriptors::new(object);
     object.need_loops(loaded)
 }
 

@@ -121,7 +121,12 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             "sockets of all namespaces",
             Walk::new(&mut object).map(|_| ()),
         ),
-        ("iter_fds", "iter/task", "owners", load_fds(&mut object)),
+        (
+            "iter_fds",
+            "iter/task",
+            "owners",
+            load_fds(&mut object).map(drop),
+        ),
         (
             "refresh",
             "raw_tp run on demand",

@@ -1,11 +1,11 @@
 //! Which source of rows serves a netstat command line.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use crate::{
     client,
     cmdline::{Family, Options},
-    kernel::object::Purpose,
+    kernel::{descriptors::open_files, object::Purpose},
     proc::ProcSource,
     source::SocketSource,
 };
@@ -115,10 +115,5 @@ fn start(purpose: Purpose, reach: Reach, wants_owners: bool) -> Result<LiveSourc
 
 /// Whether the host has so many open files that a walk over /proc/*/fd is slow.
 fn many_files() -> bool {
-    let text = fs::read_to_string("/proc/sys/fs/file-nr").unwrap_or_default();
-    let allocated = text
-        .split_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok());
-    allocated.is_some_and(|files: u64| files >= MANY_FILES)
+    open_files() >= MANY_FILES
 }

@@ -135,6 +135,7 @@ pub(super) fn round(
     source.begin(Want {
         owners: true,
         timers: true,
+        user: true,
         tcp: shows(InetTable::Tcp) && options.ipv4(),
         tcp6: shows(InetTable::Tcp) && options.ipv6(),
         udp: shows(InetTable::Udp) && options.ipv4(),

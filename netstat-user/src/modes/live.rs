@@ -1,11 +1,9 @@
 //! [`SocketSource`] over the live table; what the table does not carry comes from /proc.
 
 use std::{
-    collections::hash_map::Entry,
     fs::{self, File},
     io,
     path::Path,
-    rc::Rc,
     time::Duration,
 };
 
@@ -17,6 +15,7 @@ use crate::{
     kernel::{
         health::Doubt,
         object::Purpose,
+        refresh::With,
         session::{News, SeedFrom, Session},
     },
     proc::{ProcSource, program},
@@ -24,7 +23,10 @@ use crate::{
         Ends, Fact, Holders, InetTable, Line, OwnerAccess, Owners, SocketSource, Standing, Trust,
         Want,
     },
-    view::row::{InetRow, UnixRow},
+    view::{
+        by_inode::{ByInode, NameId},
+        row::{InetRow, UnixRow},
+    },
 };
 
 use super::live_rows::{AF_INET6, inet_row, udp_row, unix_row};
@@ -116,7 +118,11 @@ impl LiveSource {
                 tick_ns,
                 ..
             } = self;
-            session.rows(|row| {
+            let with = With {
+                timers: want.timers,
+                user: want.user,
+            };
+            session.rows(with, |row| {
                 let table = if row.family == AF_INET6 {
                     &mut *tcp6
                 } else {
@@ -162,25 +168,37 @@ impl LiveSource {
     }
 }
 
-/// Names the owners: of each inode the first process whose command line can be read. Ascending, that
-/// is the lowest, as netstat finds it.
-pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owners {
-    let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
-    let mut by_inode = FxHashMap::default();
-    by_inode.reserve(holders.len());
-    for (inode, pid) in holders {
-        let Entry::Vacant(free) = by_inode.entry(inode) else {
-            continue;
+/// Names owners: of each inode the first process whose command line can be read. Ascending, that is
+/// the lowest, as netstat finds it.
+#[derive(Default)]
+pub(super) struct Naming {
+    programs: FxHashMap<u32, Option<NameId>>,
+    by_inode: ByInode,
+    /// Neighbours mostly belong to one process.
+    last: Option<(u32, Option<NameId>)>,
+}
+
+impl Naming {
+    pub(super) fn add(&mut self, inode: u64, pid: u32) {
+        let by_inode = &mut self.by_inode;
+        let name = match self.last {
+            Some((same, name)) if same == pid => name,
+            _ => *self.programs.entry(pid).or_insert_with(|| {
+                let name = program(Path::new("/proc"), pid).ok()?;
+                Some(by_inode.name(name.into()))
+            }),
         };
-        let known = programs.entry(pid);
-        let owner = known.or_insert_with(|| program(Path::new("/proc"), pid).ok().map(Rc::from));
-        if let Some(owner) = owner {
-            free.insert(Rc::clone(owner));
+        self.last = Some((pid, name));
+        if let Some(name) = name {
+            by_inode.insert(inode, name);
         }
     }
-    Owners {
-        by_inode,
-        access: OwnerAccess::Full,
+
+    pub(super) fn owners(self) -> Owners {
+        Owners {
+            by_inode: self.by_inode,
+            access: OwnerAccess::Full,
+        }
     }
 }
 
@@ -211,7 +229,11 @@ impl SocketSource for LiveSource {
     }
 
     fn owners(&mut self) -> Owners {
-        named(self.holders.iter().copied())
+        let mut naming = Naming::default();
+        for (inode, pid) in &self.holders {
+            naming.add(*inode, *pid);
+        }
+        naming.owners()
     }
 
     fn inet(&mut self, table: InetTable, sink: &mut dyn FnMut(Line<InetRow>)) -> io::Result<()> {

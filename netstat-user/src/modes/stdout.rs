@@ -121,10 +121,28 @@ impl<W: Write> Blocks<W> {
         self.waiting.drain(..full);
         Ok(())
     }
+
+    /// Writes text of many blocks from where it stands.
+    fn write_long(&mut self, text: &[u8]) -> io::Result<()> {
+        let to_border = self.waiting.len().next_multiple_of(self.block) - self.waiting.len();
+        let (first, rest) = text.split_at(to_border.min(text.len()));
+        self.waiting.extend_from_slice(first);
+        let full = rest.len().saturating_sub(1) / self.block * self.block;
+        if full > 0 {
+            self.out.write_all(&self.waiting)?;
+            self.waiting.clear();
+            self.out.write_all(&rest[..full])?;
+        }
+        self.waiting.extend_from_slice(&rest[full..]);
+        Ok(())
+    }
 }
 
 impl<W: Write> Write for Blocks<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if text.len() > Self::ROOM {
+            return self.write_long(text).map(|()| text.len());
+        }
         if self.waiting.len() + text.len() > Self::ROOM {
             self.write_blocks()?;
         }
@@ -166,6 +184,23 @@ impl Write for Deaf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_text_leaves_in_blocks_too() {
+        for before in 0..9 {
+            let mut seen = Vec::new();
+            let mut blocks = Blocks::new(&mut seen, 4);
+            let text = vec![b'x'; Blocks::<Vec<u8>>::ROOM + 3];
+            blocks.write_all(&text[..before]).expect("a vector");
+            blocks.write_all(&text).expect("a vector");
+            blocks.write_blocks().expect("a vector");
+            let waiting = blocks.waiting.len();
+            assert!((1..=4).contains(&waiting), "{waiting}");
+            assert_eq!((before + text.len() - waiting) % 4, 0);
+            drop(blocks);
+            assert_eq!(seen.len(), before + text.len());
+        }
+    }
 
     #[test]
     fn blocks_leave_when_a_byte_follows_them() {

@@ -63,6 +63,10 @@ pub struct Wanted {
     pub tcp6: bool,
     /// Which processes hold which sockets, of all kinds.
     pub holders: bool,
+    /// Timers and retransmissions: reading them costs the agent a quarter more. Zero without.
+    pub timers: bool,
+    /// Users, likewise.
+    pub user: bool,
     /// Whose sockets.
     pub scope: Scope,
 }
@@ -82,13 +86,15 @@ pub enum Scope {
 const TCP: u32 = 1;
 const TCP6: u32 = 2;
 const HOLDERS: u32 = 4;
+const TIMERS: u32 = 8;
+const USER: u32 = 16;
 
 /// The payload of a [`SNAPSHOT`].
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 struct SnapshotWire {
-    /// [`TCP`], [`TCP6`], [`HOLDERS`].
-    tables: U32,
+    /// [`TCP`], [`TCP6`], [`HOLDERS`], [`TIMERS`], [`USER`].
+    wanted: U32,
     /// 0 own, 1 the one in `netns`, 2 all.
     scope: U16,
     /// Zero.
@@ -152,8 +158,12 @@ impl Request {
             Scope::All => (2, 0),
         };
         let payload = SnapshotWire {
-            tables: U32::new(
-                bit(wanted.tcp, TCP) | bit(wanted.tcp6, TCP6) | bit(wanted.holders, HOLDERS),
+            wanted: U32::new(
+                bit(wanted.tcp, TCP)
+                    | bit(wanted.tcp6, TCP6)
+                    | bit(wanted.holders, HOLDERS)
+                    | bit(wanted.timers, TIMERS)
+                    | bit(wanted.user, USER),
             ),
             scope: U16::new(scope),
             pad: U16::ZERO,
@@ -214,8 +224,8 @@ fn audit(payload: &[u8]) -> Option<Request> {
 
 fn snapshot(payload: &[u8]) -> Option<Request> {
     let wire = SnapshotWire::ref_from_bytes(payload).ok()?;
-    let tables = wire.tables.get();
-    if tables & !(TCP | TCP6 | HOLDERS) != 0 || wire.pad != U16::ZERO {
+    let wanted = wire.wanted.get();
+    if wanted & !(TCP | TCP6 | HOLDERS | TIMERS | USER) != 0 || wire.pad != U16::ZERO {
         return None;
     }
     let scope = match (wire.scope.get(), wire.netns.get()) {
@@ -225,9 +235,11 @@ fn snapshot(payload: &[u8]) -> Option<Request> {
         _ => return None,
     };
     Some(Request::Snapshot(Wanted {
-        tcp: tables & TCP != 0,
-        tcp6: tables & TCP6 != 0,
-        holders: tables & HOLDERS != 0,
+        tcp: wanted & TCP != 0,
+        tcp6: wanted & TCP6 != 0,
+        holders: wanted & HOLDERS != 0,
+        timers: wanted & TIMERS != 0,
+        user: wanted & USER != 0,
         scope,
     }))
 }
@@ -254,8 +266,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_survives_the_wire(tcp: bool, tcp6: bool, holders: bool, scope in scope()) {
-            let request = Request::Snapshot(Wanted { tcp, tcp6, holders, scope });
+        fn a_request_survives_the_wire(
+            tcp: bool, tcp6: bool, holders: bool, timers: bool, user: bool, scope in scope(),
+        ) {
+            let request = Request::Snapshot(Wanted { tcp, tcp6, holders, timers, user, scope });
             prop_assert_eq!(decode(&request.encode()), Ok(request));
         }
 

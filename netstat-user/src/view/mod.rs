@@ -4,6 +4,7 @@
 
 pub mod addr;
 pub mod audit;
+pub mod by_inode;
 pub mod cell;
 pub mod groups;
 pub mod header;

@@ -130,13 +130,13 @@ impl Subject for Agent {
         let (snapshot, about) = client::audit(&self.socket, question, PATIENCE)
             .map_err(|reason| anyhow!("{}: {reason}", self.socket.display()))?;
         let mut rows = Listing::default();
-        for v6 in [false, true] {
-            for row in snapshot.rows(v6) {
+        for (v6, found) in [false, true].into_iter().zip(&snapshot.rows) {
+            for row in found {
                 let (place, what) = row_of_agent(v6, row);
                 rows.add(place, what);
             }
         }
-        let places = snapshot.changed().iter().map(|changed| changed.place());
+        let places = snapshot.changed.iter().map(|changed| changed.place());
         let places = (about.whole && self.mark.is_some()).then(|| places.collect());
         self.mark = Some(about.mark);
         Ok(Reading {

@@ -97,10 +97,9 @@ impl Owners {
                 change.conn.owner = conn.owner;
             }
         }
-        for change in &mut news.changes {
-            if change.conn.is_inherited()
-                && let Some(owner) = session.table.listener_owner(&change.conn)
-            {
+        let changes = news.changes.iter_mut();
+        for change in changes.filter(|change| change.conn.is_inherited()) {
+            if let Some(owner) = session.table.listener_owner(&change.conn) {
                 change.conn.owner = Some(owner);
                 session.table.inherit_owner(change.conn.id);
             }
