@@ -194,6 +194,8 @@ impl Table {
             tell(jobs, &Part::Busy);
             return;
         }
+        // A failure leaves the doubt.
+        let _ = self.session.settle();
         if self.session.health().in_doubt == Some(Doubt::Everything) {
             let reason = "events were lost, and the table is not healed yet";
             tell(jobs, &Part::Failed(reason.to_owned()));
@@ -325,6 +327,7 @@ impl Table {
             exact_since_wall_ns: health.exact_since.wall_ns,
             in_doubt: health.in_doubt.map(|doubt| match doubt {
                 Doubt::HalfOpen => "half-open connections".to_owned(),
+                Doubt::OtherNamespaces => "other network namespaces".to_owned(),
                 Doubt::Everything => "everything".to_owned(),
             }),
             sockets: self.session.table.len() as u64,
@@ -339,6 +342,7 @@ impl Table {
             healings: health.healings,
             audits: health.audits,
             mismatches: health.mismatches,
+            gaps: health.gaps.all,
             over_budget: health.over_budget,
             drain_errors: self.drain_errors,
             second_copy: health.second_copy,

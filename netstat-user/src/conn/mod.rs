@@ -13,6 +13,9 @@ mod end_tests;
 mod entries;
 pub mod filter;
 mod full;
+pub mod gaps;
+#[cfg(test)]
+mod gaps_tests;
 #[cfg(test)]
 mod hostile_tests;
 mod minisock;

@@ -7,7 +7,7 @@ use std::{
 
 use expect_test::{Expect, expect};
 use netstat_common::event::{
-    FLAG_EXPIRED, FLAG_PROCESS, KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START, KIND_STATE,
+    FLAG_EXPIRED, FLAG_PROCESS, FLAG_SECOND_COPY, KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START, KIND_STATE,
     KIND_TW_CANCEL, KIND_TW_START, SockEvent,
 };
 use netstat_common::row::{ROW_FULL, ROW_TIMEWAIT, SockRow};
@@ -114,6 +114,7 @@ fn event(line: &str, at: u64) -> SockEvent {
     for word in words {
         match word {
             "expired" => event.flags |= FLAG_EXPIRED,
+            "again" => event.flags |= FLAG_SECOND_COPY,
             _ => {
                 if let Some((comm, pid)) = word.split_once('/') {
                     event.comm[..comm.len()].copy_from_slice(comm.as_bytes());
@@ -165,9 +166,9 @@ fn check(script: &str, expected: Expect) {
         .lines()
         .map(|line| {
             let again = if line.contains("STATE") {
-                line
+                format!("{line} again")
             } else {
-                "- DESTROY"
+                "- DESTROY".to_owned()
             };
             format!("{line}\n{again}\n")
         })
@@ -444,7 +445,7 @@ fn healing_leaves_a_minisock_in_limbo_to_its_limbo_and_finds_it_again() {
     table.expire(Ktime(u64::MAX), &mut changes);
     assert_eq!((changes.len(), table.listed().count()), (2, 0));
     table.seed(start.skaddr);
-    table.seed_row(start.skaddr, &found);
+    table.seed_row(start.skaddr, &found, Ktime(9), &mut changes);
     assert_eq!(table.listed().count(), 1);
 }
 
@@ -480,7 +481,7 @@ fn a_seed_is_completed_only_if_no_event_came_first() {
     assert!(table.bare().is_empty());
     let mut old = row(&seen, ROW_FULL);
     old.state = 1;
-    table.seed_row(seen.skaddr, &old);
+    table.seed_row(seen.skaddr, &old, Ktime(9), &mut Vec::new());
     let known = table
         .get(SockId::Kernel(seen.skaddr))
         .map(|conn| conn.state);
@@ -588,7 +589,8 @@ proptest! {
             if event.kind == KIND_STATE {
                 let (before, told) = (rows(&table), table.told());
                 let mut again = Vec::new();
-                table.apply(event, &mut again);
+                let event = SockEvent { flags: event.flags | FLAG_SECOND_COPY, ..*event };
+                table.apply(&event, &mut again);
                 table.check_invariants();
                 prop_assert_eq!(again, vec![]);
                 prop_assert_eq!((rows(&table), table.told()), (before, told));

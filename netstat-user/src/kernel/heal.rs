@@ -1,7 +1,7 @@
 //! Filling the table at the start, and setting it right: after a loss, or because a comparison
 //! with the kernel found it wrong.
 
-use std::{collections::BTreeSet, io::Read as _, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
@@ -21,8 +21,13 @@ use crate::{
 use super::{
     health::{Doubt, Moment},
     object::Purpose,
-    session::{News, Session},
+    session::{ITER_TCP, News, Session, no_walk},
 };
+
+/// Between two healings because of contradictions, nanoseconds: at least, and at most.
+const GAPS_PAUSE_NS: (u64, u64) = (100_000_000, 800_000_000);
+/// A healing because of contradictions takes one part in this many of the time.
+const GAPS_SHARE: u64 = 10;
 
 /// A socket that changed its state so short ago may not be in its hash chain yet: the event comes
 /// first. It is judged the next time, nanoseconds.
@@ -84,51 +89,119 @@ impl Session {
 
     /// Walks, and reads what the walk found. Gives the sockets that the table lacked.
     pub(super) fn complete(&mut self, only: u32, news: &mut News) -> Result<Vec<Conn>> {
-        if self.walk.is_some() {
-            self.walk(only, news)?;
-        } else {
-            self.iterate("iter_tcp", news)?;
+        let walked = match &self.walk {
+            Some(_) => self.walk(only, news),
+            None => self.iterate(ITER_TCP, news),
+        };
+        match walked {
+            Err(error) if self.walk.is_some() => self.do_without_walk(&error, news)?,
+            walked => walked?,
         }
         // An event that came meanwhile tells of its socket itself.
         self.take(news);
         let bare = self.table.bare();
+        let mut rows = Vec::with_capacity(bare.len());
+        self.read_rows(&bare, |_, _, row| rows.push(*row))?;
+        // Who has changed since the walk is told by its event: a row may be ahead of it.
+        self.take(news);
+        let now = clock::ktime();
         let mut added = Vec::new();
-        self.read_rows(&bare, |table, index, row| {
-            table.seed_row(bare[index], row);
-            added.extend(table.get(SockId::Kernel(bare[index])).copied());
-        })?;
+        for (skaddr, row) in bare.into_iter().zip(rows) {
+            self.table.seed_row(skaddr, &row, now, &mut news.changes);
+            added.extend(self.known(skaddr));
+        }
         Ok(added)
     }
 
     /// What /proc lists and no event has told.
     fn seed_from_proc(&mut self) -> Result<()> {
+        for conn in self.listed_in_proc()? {
+            self.table.seed_proc(conn);
+        }
+        Ok(())
+    }
+
+    fn listed_in_proc(&self) -> Result<Vec<Conn>> {
         let seeds = proc::tcp_sockets(self.netns)?;
         let owners = proc::owners(Path::new("/proc")).by_inode;
-        for seed in seeds {
+        let with_owner = seeds.into_iter().map(|seed| {
             let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
             let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
                 pid,
                 comm: [0; 16],
                 provenance: Provenance::Seeded,
             });
-            self.table.seed_proc(Conn { owner, ..seed.conn });
-        }
-        Ok(())
+            Conn { owner, ..seed.conn }
+        });
+        Ok(with_owner.collect())
     }
 
-    /// Makes the table right after a loss.
+    /// A walk that fails is not tried again: `iter/tcp` serves from now on.
+    fn do_without_walk(&mut self, error: &anyhow::Error, news: &mut News) -> Result<()> {
+        self.walk = None;
+        self.hooks.push(no_walk(format!("{error:#}")));
+        // It is loaded already once the kernel's types are released.
+        if !self.object.is_loaded(ITER_TCP) {
+            self.object.load_iter(ITER_TCP, "tcp")?;
+        }
+        self.iterate(ITER_TCP, news)
+    }
+
+    /// Makes the table right after a loss, as far as this kernel lets us look. The table is exact
+    /// from then on only if that was everywhere.
     pub(super) fn heal(&mut self, news: &mut News) -> Result<()> {
         self.health.in_doubt = Some(Doubt::Everything);
         self.health.healings += 1;
         if self.can_look() {
             let found = self.reconcile(Scope::Everything, news)?;
             self.recheck = (found.undecided > 0).then(clock::ktime);
-            self.health.in_doubt = None;
         } else {
             self.heal_from_proc(news)?;
         }
-        self.health.exact_since = this_moment();
+        let ours = self.netns;
+        let blind = self.walk.is_none() && self.table.listed().any(|conn| conn.netns != ours);
+        self.health.in_doubt = blind.then_some(Doubt::OtherNamespaces);
+        if !blind {
+            self.health.exact_since = this_moment();
+        }
         Ok(())
+    }
+
+    /// An event that contradicts the table is evidence of a loss that nobody counted. Where that
+    /// goes on, healing takes one part in [`GAPS_SHARE`] of the time, but comes each second.
+    pub(super) fn heal_gaps(&mut self, news: &mut News) -> Result<()> {
+        let shown = self.table.contradictions();
+        let new = shown.all - self.gaps_healed.all;
+        let half_open = shown.half_open - self.gaps_healed.half_open;
+        // A flood has its own clean-up.
+        if self.purpose == Purpose::Snapshot || new == if self.in_flood() { half_open } else { 0 } {
+            return Ok(());
+        }
+        let begin = clock::ktime();
+        if begin < self.gaps_due {
+            self.health.in_doubt = Some(Doubt::Everything);
+            return Ok(());
+        }
+        self.heal(news)?;
+        let end = clock::ktime();
+        let (least, most) = GAPS_PAUSE_NS;
+        self.gaps_due = Ktime(end.0 + (GAPS_SHARE * end.since(begin)).clamp(least, most));
+        Ok(())
+    }
+
+    /// Heals at once what waits to be healed: somebody wants to read the table.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn settle(&mut self) -> Result<()> {
+        if self.health.in_doubt != Some(Doubt::Everything) {
+            return Ok(());
+        }
+        self.gaps_due = Ktime::default();
+        let mut later = std::mem::take(&mut self.later);
+        let healed = self.heal_gaps(&mut later);
+        self.later = later;
+        healed
     }
 
     /// What was too young to be judged is judged now. Finds what the last healing left, which is
@@ -143,25 +216,34 @@ impl Session {
     }
 
     /// Without a refresh program: what /proc does not list (any more) is dropped, what it lists is
-    /// added. That is our own namespace; sockets of others stay in doubt.
+    /// added, and its states count. That is our own namespace.
     fn heal_from_proc(&mut self, news: &mut News) -> Result<()> {
-        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns)?
-            .iter()
-            .map(|seed| (seed.conn.local, seed.conn.remote))
-            .collect();
-        let now = clock::ktime();
+        self.take(news);
+        self.gaps_healed = self.table.contradictions();
         let netns = self.netns;
-        let gone = self.table.listed().filter(|conn| {
-            let told = listed.contains(&(conn.local, conn.remote));
-            conn.netns == netns && !told && !is_young(conn, now)
-        });
-        let gone: Vec<_> = gone.map(|conn| conn.id).collect();
-        for id in gone {
-            self.table.forget(id, now, &mut news.changes);
+        let known = self.table.listed().filter(|conn| conn.netns == netns);
+        let known: Vec<Conn> = known.copied().collect();
+        let listed: BTreeMap<_, _> = proc::tcp_sockets(netns)?
+            .iter()
+            .map(|seed| ((seed.conn.local, seed.conn.remote), seed.conn.state))
+            .collect();
+        // Who has changed while /proc was read is told by its event.
+        self.take(news);
+        let now = clock::ktime();
+        for before in known {
+            if self.table.get(before.id) != Some(&before) || is_young(&before, now) {
+                continue;
+            }
+            match listed.get(&(before.local, before.remote)) {
+                None => self.table.forget(before.id, now, &mut news.changes),
+                Some(state) => self
+                    .table
+                    .restate(before.id, *state, now, &mut news.changes),
+            }
         }
-        self.seed_from_proc()?;
-        let others = self.table.listed().any(|conn| conn.netns != netns);
-        self.health.in_doubt = others.then_some(Doubt::Everything);
+        for conn in self.listed_in_proc()? {
+            self.table.find_proc(conn, now, &mut news.changes);
+        }
         Ok(())
     }
 
@@ -169,6 +251,9 @@ impl Session {
     /// an event tells is told by the event, and what looks gone is looked at twice.
     pub(super) fn reconcile(&mut self, scope: Scope, news: &mut News) -> Result<Findings> {
         let mut findings = Findings::default();
+        if scope == Scope::Everything {
+            self.gaps_healed = self.table.contradictions();
+        }
         let mut known = self.table.held();
         if scope == Scope::HalfOpen {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));

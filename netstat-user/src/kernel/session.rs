@@ -20,6 +20,7 @@ use netstat_common::{
 use crate::{
     clock,
     conn::{
+        gaps::{Expected, Gaps, Older},
         table::ConnTable,
         types::{Change, Ktime},
     },
@@ -46,6 +47,9 @@ pub struct News {
     /// Events about processes.
     pub processes: Vec<ProcEvent>,
 }
+
+/// Lists the TCP sockets of our namespace where the hash tables cannot be walked.
+pub(super) const ITER_TCP: &str = "iter_tcp";
 
 /// Where the sockets of before our time come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,9 @@ pub struct Session {
     sleeping: super::map::Mapped<u64, true>,
     /// Losses that a healing has dealt with.
     healed: u64,
+    /// Contradicting events that a comparison with the kernel has dealt with, and when the next may.
+    pub(super) gaps_healed: Gaps,
+    pub(super) gaps_due: Ktime,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -132,15 +139,7 @@ impl Session {
         } else {
             None
         };
-        if let Some(reason) = why_not {
-            hooks.push(Hook {
-                program: "walk",
-                target: "",
-                rung: "iter/tcp",
-                purpose: "sockets of all namespaces",
-                refused: Some(reason),
-            });
-        }
+        hooks.extend(why_not.map(no_walk));
         let mut session = Self {
             object,
             ring,
@@ -159,15 +158,22 @@ impl Session {
             later: News::default(),
             sleeping,
             healed: 0,
+            gaps_healed: Gaps::default(),
+            gaps_due: Ktime::default(),
             pid_of_inode: Vec::new(),
             logger,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
+        session.table.expect(session.expected());
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
         if purpose != Purpose::Snapshot {
+            if session.walk.is_some() {
+                // The walk may fail later, when nothing can be loaded any more.
+                session.object.load_iter(ITER_TCP, "tcp")?;
+            }
             let Session { object, lists, .. } = &mut session;
             *lists = Some(Lists::load(object));
             session.object.release_types();
@@ -199,7 +205,28 @@ impl Session {
         self.heal_the_rest(news)?;
         self.health.over_budget = counters.get(Counter::OverBudget);
         self.follow_flood(news)?;
-        self.check_up(news)
+        self.table.expect(self.expected());
+        self.check_up(news)?;
+        self.heal_gaps(news)?;
+        self.health.gaps = self.table.gaps();
+        Ok(())
+    }
+
+    /// What the table may take for granted of this kernel's events at the moment.
+    fn expected(&self) -> Expected {
+        let by_timers = |hook: &Hook| {
+            let of_requests = ["timer_start", "timer_cancel"].contains(&hook.program);
+            of_requests && hook.refused.is_none()
+        };
+        Expected {
+            every_change: self.purpose == Purpose::Log,
+            older: match (self.can_look(), &self.walk) {
+                (false, _) => Older::Unknown,
+                (true, None) => Older::Of(self.netns),
+                (true, Some(_)) => Older::All,
+            },
+            half_open: !self.in_flood() && self.hooks.iter().any(by_timers),
+        }
     }
 
     /// How far the table can be believed, as of the last drain.
@@ -299,10 +326,21 @@ fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
     let refresh = Refresh::new(object)?;
     let walk = Walk::new(object);
     if walk.is_err() {
-        object.load_iter("iter_tcp", "tcp")?;
+        object.load_iter(ITER_TCP, "tcp")?;
     }
     object.load_iter("iter_fds", "task")?;
     Ok((refresh, walk))
+}
+
+/// Says that `iter/tcp` serves instead of the walk, and why.
+pub(super) fn no_walk(reason: String) -> Hook {
+    Hook {
+        program: "walk",
+        target: "",
+        rung: "iter/tcp",
+        purpose: "sockets of all namespaces",
+        refused: Some(reason),
+    }
 }
 
 /// Inode number of the caller's network namespace.

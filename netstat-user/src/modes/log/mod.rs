@@ -26,6 +26,7 @@ use crate::{
         types::{Change, Owner},
     },
     kernel::{
+        health::Doubt,
         object::Purpose,
         session::{News, SeedFrom, Session},
     },
@@ -83,7 +84,10 @@ pub fn run(options: &cli::Log) -> Result<()> {
         format,
         output,
         lines: 0,
+        inferred: 0,
         healings: 0,
+        lost_told: 0,
+        gaps_told: false,
         owners: Owners::default(),
         later: News::default(),
         looked_at: 0,
@@ -173,7 +177,11 @@ struct Log {
     format: Format,
     output: Output,
     lines: u64,
+    /// Among the lines those that no event told.
+    inferred: u64,
     healings: u64,
+    lost_told: u64,
+    gaps_told: bool,
     owners: Owners,
     /// What came in while owners were looked up.
     later: News,
@@ -287,6 +295,7 @@ impl Log {
                 Format::Journal => self.batch.entries.push(journal::entry(&line)),
             }
             self.lines += 1;
+            self.inferred += u64::from(change.inferred);
             self.batch.lines += 1;
             let gathered = self.batch.bytes.len() > 1 << 16 || self.batch.entries.len() > 256;
             if self.terminal || gathered {
@@ -346,13 +355,28 @@ impl Log {
         }
         self.healings = health.healings;
         let lost = health.lost.of_sockets();
+        let gaps = health.gaps.all;
         if self.format == Format::Json {
-            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost);
+            let healed = health.in_doubt.is_none();
+            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, gaps, healed);
             self.flush()?;
         }
+        // A kernel that withholds events goes on doing so: one note, and the sum at the end.
+        let known = lost == self.lost_told && self.gaps_told;
+        self.lost_told = lost;
+        self.gaps_told = true;
+        if known {
+            return Ok(());
+        }
+        let checked = match health.in_doubt {
+            None => "the table was checked against the kernel",
+            Some(Doubt::OtherNamespaces) => {
+                "our namespace was checked against the kernel, others cannot be"
+            }
+            Some(Doubt::HalfOpen | Doubt::Everything) => "the table is in doubt",
+        };
         self.note(format!(
-            "{lost} events lost since the start: lines are missing; \
-             the table was checked against the kernel"
+            "{lost} events lost since the start, {gaps} changes inferred: lines are missing; {checked}"
         ))
     }
 
@@ -361,12 +385,15 @@ impl Log {
         let lost = health.lost;
         let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
         eprintln!(
-            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); lost: {} ring full, {} unreadable, {} undecoded, \
+            "netstat-bpf: {} events, {} lines, {} of them inferred, {} of them dropped (slow output); \
+             {} gaps in all; lost: {} ring full, {} unreadable, {} undecoded, \
              {} process events; healed {} times; first copy of the state hook skipped {} times, \
              second {}, {} events came from the second only",
             self.session.events,
             self.lines,
+            self.inferred,
             self.output.dropped,
+            health.gaps.all,
             lost.ring_full,
             lost.unreadable,
             lost.undecoded,

@@ -1,0 +1,1 @@
+//! Events that contradict the table.
