@@ -41,22 +41,22 @@ impl ConnTable {
         self.learn_endpoints(event, id, step.opens);
         // A second report of the same birth (from the second copy of the hook) changes nothing,
         // and a child that is closed carries nothing on.
-        let late = met && old == TcpState::SynRecv;
+        let surprise = met && !adopted && !matches!(old, TcpState::Close | TcpState::Listen);
         let unannounced = self.entries.get(&id).is_some_and(|e| e.unannounced);
-        let carries = new != TcpState::Close
-            && (unannounced || (met && child) || late)
+        let closes = new == TcpState::Close && (child || unannounced || old == TcpState::SynRecv);
+        let carries = !closes
+            && (unannounced || (met && child) || surprise)
             && self.link_request(event, id, child && met, changes);
-        if late && !carries {
-            // The other child of a request tells its own end, not the connection's.
-            let other = new == TcpState::Close && self.request_of(id).is_some();
+        if surprise && !carries {
+            let silent = self.goes_silently(id, old, new);
             if let Some(entry) = self.entries.get_mut(&id) {
-                entry.conn.state = TcpState::SynRecv;
-                entry.superseded = other;
+                entry.conn.state = old;
+                entry.superseded = silent;
             }
         }
         self.learn_owner(event, id, new);
-        let surprise = met && !adopted && !carries && old != TcpState::Close;
-        if surprise && self.knows_older(event.netns) {
+        let unknown = met && !adopted && !carries && old != TcpState::Close;
+        if unknown && self.knows_older(event.netns) {
             let told = self.entries.get(&id).filter(|entry| entry.told());
             if let Some(conn) = told.map(|entry| entry.conn) {
                 self.infer(at, conn, None, None, changes);
@@ -73,10 +73,6 @@ impl ConnTable {
             event, old, child, ..
         } = step;
         let mut conn = conn_of_event(id, Kind::Full, event);
-        // A request that it carries on is looked for before it takes the request's place.
-        if old != TcpState::SynRecv {
-            conn.state = old;
-        }
         let adopted = self
             .tuples
             .get(&tuple(&conn))
@@ -89,6 +85,10 @@ impl ConnTable {
             conn.since = entry.conn.since;
             conn.direction = entry.conn.direction;
         }
+        // A request that it carries on is looked for before it takes the request's place.
+        if adopted.is_some() || old == TcpState::Listen {
+            conn.state = old;
+        }
         if child {
             conn.direction = Some(Direction::In);
         }
@@ -99,13 +99,22 @@ impl ConnTable {
         adopted.is_some()
     }
 
-    /// The request socket that has the endpoints of this full one.
-    fn request_of(&self, id: SockId) -> Option<SockId> {
+    /// The minisock of a kind that has the endpoints of a full socket.
+    fn minisock_of(&self, id: SockId, kind: Kind) -> Option<SockId> {
         let conn = self.get(id)?;
-        self.tuples.get(&tuple(conn)).copied().filter(|found| {
-            let kind = self.get(*found).map(|found| found.kind);
-            *found != id && kind == Some(Kind::Request)
-        })
+        let found = self.tuples.get(&tuple(conn)).copied();
+        found.filter(|found| self.get(*found).is_some_and(|found| found.kind == kind))
+    }
+
+    /// Whether the end of an unknown socket is not that of its connection: of two children of a
+    /// request the one that loses, and a socket that a timewait socket has replaced.
+    fn goes_silently(&self, id: SockId, old: TcpState, new: TcpState) -> bool {
+        let other = match old {
+            TcpState::SynRecv => Kind::Request,
+            TcpState::FinWait2 | TcpState::Closing => Kind::TimeWait,
+            _ => return false,
+        };
+        new == TcpState::Close && self.minisock_of(id, other).is_some()
     }
 
     pub(super) fn proc_listener(&self, conn: &Conn, old: TcpState) -> Option<SockId> {
@@ -148,7 +157,7 @@ impl ConnTable {
         let Some(conn) = self.get(id).copied() else {
             return false;
         };
-        let request = self.request_of(id);
+        let request = self.minisock_of(id, Kind::Request);
         let carried = request.and_then(|request| self.supersede(request));
         let told = carried.is_some();
         if let Some((carried, history)) = carried {

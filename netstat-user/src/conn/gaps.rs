@@ -179,15 +179,17 @@ pub(super) fn same_life(known: &Conn, step: &Step<'_>) -> bool {
     !moved(known, &seen) && leads_to(known.state, step.old)
 }
 
-/// Whether two sightings have different endpoints. Those of a socket that calls are not all chosen
-/// yet, those of a closed one are left over.
+/// Whether two sightings have different endpoints. A socket that calls has not chosen its own yet,
+/// a closed one has those that are left over.
 fn moved(known: &Conn, seen: &Conn) -> bool {
-    let settled = !matches!(
-        known.state,
-        TcpState::Close | TcpState::SynSent | TcpState::Listen | TcpState::Unknown(_)
-    );
-    let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
-    settled && whole(known) && whole(seen) && tuple(known) != tuple(seen)
+    let remote = known.remote.port != 0 && seen.remote.port != 0;
+    let local = known.local.port != 0 && seen.local.port != 0;
+    match known.state {
+        TcpState::Close | TcpState::Unknown(_) => false,
+        TcpState::SynSent => remote && known.remote != seen.remote,
+        TcpState::Listen => local && known.local.port != seen.local.port,
+        _ => remote && local && tuple(known) != tuple(seen),
+    }
 }
 
 /// Whether a full socket can come from one state to the other without being closed and opened.

@@ -27,4 +27,8 @@ pub mod table;
 #[cfg(test)]
 mod table_tests;
 pub mod tally;
+#[cfg(test)]
+mod trace;
+#[cfg(test)]
+mod trace_tests;
 pub mod types;

@@ -108,12 +108,13 @@ impl ConnTable {
         let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
         let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
         let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
-        if bare || moved || known.kind != seen.kind || known.netns != seen.netns {
+        let nameless = self.nameless.contains(&id) && seen.remote.port != 0;
+        if bare || nameless || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
             self.forget(id, at, changes);
             self.seed(skaddr);
             self.seed_row(skaddr, row, at, changes);
-            return if bare {
+            return if bare || nameless {
                 Correction::Fine
             } else {
                 Correction::Replaced

@@ -59,10 +59,7 @@ impl Entry {
 
     /// Whether its begin was told and its end was not.
     pub(super) fn told(&self) -> bool {
-        !self.superseded
-            && !self.unannounced
-            && !self.bare
-            && self.conn.state != TcpState::Close
+        !self.superseded && !self.unannounced && !self.bare && self.conn.state != TcpState::Close
     }
 }
 

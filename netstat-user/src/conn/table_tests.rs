@@ -7,8 +7,8 @@ use std::{
 
 use expect_test::{Expect, expect};
 use netstat_common::event::{
-    FLAG_EXPIRED, FLAG_PROCESS, FLAG_SECOND_COPY, KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START, KIND_STATE,
-    KIND_TW_CANCEL, KIND_TW_START, SockEvent,
+    FLAG_EXPIRED, FLAG_PROCESS, FLAG_SECOND_COPY, KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START,
+    KIND_STATE, KIND_TW_CANCEL, KIND_TW_START, SockEvent,
 };
 use netstat_common::row::{ROW_FULL, ROW_TIMEWAIT, SockRow};
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ impl ConnTable {
     }
 
     /// Rows whose opening was told and whose end was not.
-    fn told(&self) -> usize {
+    pub(super) fn told(&self) -> usize {
         let open = self.entries.values().filter(|entry| {
             !entry.superseded && !entry.unannounced && entry.conn.state != TcpState::Close
         });
@@ -63,7 +63,7 @@ impl ConnTable {
     }
 }
 
-fn endpoint(text: &str) -> Endpoint {
+pub(super) fn endpoint(text: &str) -> Endpoint {
     let (addr, port) = text.rsplit_once(':').expect("addr:port");
     let addr: std::net::Ipv4Addr = addr.parse().expect("an address");
     Endpoint {
@@ -72,13 +72,13 @@ fn endpoint(text: &str) -> Endpoint {
     }
 }
 
-fn state(name: &str) -> u8 {
+pub(super) fn state(name: &str) -> u8 {
     let at = TcpState::ALL.iter().position(|state| state.name() == name);
     at.expect("a state") as u8 + 1
 }
 
 /// `socket KIND [detail] local > remote [comm/pid] [flags]`; line n happens at n microseconds.
-fn event(line: &str, at: u64) -> SockEvent {
+pub(super) fn event(line: &str, at: u64) -> SockEvent {
     let mut words = line.split_whitespace();
     let mut event = SockEvent::new_zeroed();
     event.ktime_ns = at * 1000;
@@ -129,12 +129,13 @@ fn event(line: &str, at: u64) -> SockEvent {
     event
 }
 
-fn show(out: &mut String, change: &Change) {
+pub(super) fn show(out: &mut String, change: &Change) {
     let from = change.from.map_or("?", TcpState::name);
+    let mark = if change.inferred { "inferred " } else { "" };
     let end = |end: &Endpoint| format!("{}:{}", end.ip(), end.port);
     let conn = &change.conn;
     let (local, remote) = (end(&conn.local), end(&conn.remote));
-    write!(out, "{from}>{} {local} > {remote}", conn.state).expect("a String");
+    write!(out, "{mark}{from}>{} {local} > {remote}", conn.state).expect("a String");
     if let Some(owner) = conn.owner {
         write!(out, " {} {}", owner.pid, owner.provenance.name()).expect("a String");
     }
