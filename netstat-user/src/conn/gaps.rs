@@ -108,7 +108,11 @@ impl ConnTable {
             return;
         };
         if let Some(cancelled) = entry.cancelled {
-            self.end(id, cancelled, changes);
+            if self.may_have_child(id) {
+                self.rehome(id);
+            } else {
+                self.end(id, cancelled, changes);
+            }
             return;
         }
         let told = entry.told();
@@ -116,6 +120,20 @@ impl ConnTable {
             return;
         };
         self.infer_end(&entry, at, changes);
+    }
+
+    /// Keeps a request in limbo whose address another object has by now.
+    fn rehome(&mut self, id: SockId) {
+        if let Some(mut entry) = self.remove(id) {
+            let cancelled = entry.cancelled.take();
+            entry.conn.id = SockId::Proc(self.proc_seeds);
+            self.proc_seeds += 1;
+            let home = entry.conn.id;
+            self.insert(entry);
+            if let Some(at) = cancelled {
+                self.enter_limbo(home, at);
+            }
+        }
     }
 
     /// Tells the unseen end of a connection whose endpoints another has by now. Its object goes

@@ -31,7 +31,8 @@ impl ConnTable {
         let mut from = None;
         let mut in_from_ns = None;
         let mut history = History::default();
-        let mut unseen = self.knows_older(conn.netns);
+        // A table of rows alone is not told the port of a socket that calls.
+        let mut unseen = self.expected.every_change && self.knows_older(conn.netns);
         if let Some((carried, its)) = before.and_then(|before| self.supersede(before)) {
             history = its;
             conn.owner = carried.owner;
@@ -71,6 +72,14 @@ impl ConnTable {
         }
     }
 
+    /// Whether the table has the minisock that an event is about: the same address with other
+    /// endpoints is another.
+    fn has_minisock(&self, id: SockId, kind: Kind, event: &SockEvent) -> bool {
+        let seen = tuple(&conn_of_event(id, kind, event));
+        let entry = self.entries.get(&id).filter(|entry| !entry.bare);
+        entry.is_some_and(|entry| entry.conn.kind == kind && tuple(&entry.conn) == seen)
+    }
+
     fn is(&self, id: SockId, kind: Kind) -> bool {
         self.get(id).is_some_and(|conn| conn.kind == kind)
     }
@@ -78,11 +87,7 @@ impl ConnTable {
     pub(super) fn timewait_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
         let at = Ktime(event.ktime_ns);
-        if self
-            .entries
-            .get(&id)
-            .is_none_or(|entry| entry.conn.kind != Kind::TimeWait)
-        {
+        if !self.has_minisock(id, Kind::TimeWait, event) {
             self.meet_minisock(id, Kind::TimeWait, event, changes);
         }
         // The FIN of the peer may have come without a timer event (same bucket of the wheel).
@@ -140,11 +145,7 @@ impl ConnTable {
     pub(super) fn request_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
         let at = Ktime(event.ktime_ns);
-        if self
-            .entries
-            .get(&id)
-            .is_none_or(|entry| entry.conn.kind != Kind::Request)
-        {
+        if !self.has_minisock(id, Kind::Request, event) {
             if self.knows_older(event.netns) && !self.expected.half_open {
                 // Its begin was not sent, or its end is told a second time.
                 self.end_unseen(id, at, changes);
@@ -243,7 +244,6 @@ impl ConnTable {
             self.remove(id);
             return false;
         }
-        // The same address with other endpoints is another minisock.
         if entry.conn.kind != kind || tuple(&entry.conn) != tuple(&same) {
             return false;
         }

@@ -159,7 +159,7 @@ impl ConnTable {
     }
 
     /// Whether a child is there that may turn out to carry this request's connection on.
-    fn may_have_child(&self, id: SockId) -> bool {
+    pub(super) fn may_have_child(&self, id: SockId) -> bool {
         let request = self.get(id).filter(|conn| conn.kind == Kind::Request);
         request.is_some_and(|request| {
             let mut children = self.nameless.iter().filter_map(|child| self.get(*child));

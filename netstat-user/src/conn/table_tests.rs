@@ -388,11 +388,11 @@ a TW_START TIME_WAIT 10.0.0.1:81 > 10.0.0.9:999",
         expect![[r#"
             CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:6 42 seen
             SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:6 42 seen
-            ESTABLISHED>CLOSE 10.0.0.1:5 > 10.0.0.2:6 42 seen
+            inferred ESTABLISHED>CLOSE 10.0.0.1:5 > 10.0.0.2:6 42 seen
             CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.3:7 43 seen
-            SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.3:7 43 seen
+            inferred SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.3:7 43 seen
             CLOSE>SYN_RECV 10.0.0.1:80 > 10.0.0.9:999
-            SYN_RECV>CLOSE 10.0.0.1:80 > 10.0.0.9:999
+            inferred SYN_RECV>CLOSE 10.0.0.1:80 > 10.0.0.9:999
             ?>TIME_WAIT 10.0.0.1:81 > 10.0.0.9:999
         "#]],
     );
@@ -561,7 +561,7 @@ fn fold(log: &[SockEvent]) -> ConnTable {
 fn rows(table: &ConnTable) -> BTreeMap<u64, (super::types::Kind, TcpState)> {
     let row = |conn: &Conn| match conn.id {
         SockId::Kernel(skaddr) => (skaddr, (conn.kind, conn.state)),
-        SockId::Proc(_) => panic!("nobody seeded from /proc"),
+        SockId::Proc(_) => panic!("nobody seeded from /proc, and limbo is over"),
     };
     table.listed().map(row).collect()
 }

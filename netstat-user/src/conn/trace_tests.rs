@@ -192,14 +192,18 @@ proptest! {
             if wanted_for_rows(&event) {
                 table.apply(&event, &mut changes);
             }
-            let (rows, open) = told(&table);
-            let between = |number: &u16| open.contains(number) || !world.is_named(*number);
-            let rows: Vec<_> = rows.into_keys().filter(|number| !between(number)).collect();
-            let truth: Vec<_> = world.listed().into_keys().filter(|number| !between(number)).collect();
+            let cancelled = |number: &u16| {
+                let mut all = table.entries.values();
+                all.any(|e| e.cancelled.is_some() && number_of(&e.conn) == *number)
+            };
+            let between = |number: &u16| cancelled(number) || !world.is_named(*number);
+            // A socket that calls is one row, though two objects carry it for a moment.
+            let rows: BTreeSet<_> = table.listed().map(number_of).filter(|n| !between(n)).collect();
+            let truth: BTreeSet<_> = world.listed().into_keys().filter(|n| !between(n)).collect();
             prop_assert_eq!(rows, truth);
         }
         table.expire(Ktime(u64::MAX), &mut changes);
-        prop_assert_eq!(told(&table).0.len(), world.listed().len());
+        prop_assert_eq!(table.listed().count(), world.listed().len());
         prop_assert_eq!(table.gaps(), Gaps::default());
     }
 

@@ -101,13 +101,13 @@ impl Session {
         self.take(news);
         let bare = self.table.bare();
         let mut rows = Vec::with_capacity(bare.len());
+        let looked = clock::ktime();
         self.read_rows(&bare, |_, _, row| rows.push(*row))?;
         // Who has changed since the walk is told by its event: a row may be ahead of it.
         self.take(news);
-        let now = clock::ktime();
         let mut added = Vec::new();
         for (skaddr, row) in bare.into_iter().zip(rows) {
-            self.table.seed_row(skaddr, &row, now, &mut news.changes);
+            self.table.seed_row(skaddr, &row, looked, &mut news.changes);
             added.extend(self.known(skaddr));
         }
         Ok(added)
@@ -259,6 +259,8 @@ impl Session {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));
         }
         let mut gone = Vec::new();
+        // Told as of before the look: events that come later are later.
+        let looked = clock::ktime();
         for (skaddr, before, row) in self.read_unchanged(&known, news)? {
             if row.kind == ROW_GONE {
                 gone.push(skaddr);
@@ -270,7 +272,7 @@ impl Session {
                 let same = before.state == TcpState::from_kernel(row.state);
                 findings.undecided += usize::from(!same);
             } else {
-                match self.table.correct(skaddr, &row, now, &mut news.changes) {
+                match self.table.correct(skaddr, &row, looked, &mut news.changes) {
                     Correction::Fine => {}
                     Correction::Undecided => findings.undecided += 1,
                     Correction::Replaced => findings.note(Fault::Replaced, before),
@@ -287,6 +289,7 @@ impl Session {
         for conn in self.complete(only, news)? {
             findings.note(Fault::Missing, conn);
         }
+        let looked = clock::ktime();
         for (skaddr, before, row) in self.read_unchanged(&gone, news)? {
             let now = clock::ktime();
             if row.kind != ROW_GONE || self.table.settles_itself(SockId::Kernel(skaddr)) {
@@ -298,7 +301,7 @@ impl Session {
             }
             let carried_on = self.table.is_carried_on(SockId::Kernel(skaddr));
             self.table
-                .forget(SockId::Kernel(skaddr), now, &mut news.changes);
+                .forget(SockId::Kernel(skaddr), looked, &mut news.changes);
             // A closed socket is in no chain; that it is freed shows only in the event.
             if before.state != TcpState::Close && !carried_on {
                 findings.note(Fault::Extra, before);

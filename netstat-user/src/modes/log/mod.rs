@@ -385,14 +385,14 @@ impl Log {
         let lost = health.lost;
         let misses = |program| self.session.recursion_misses(program).unwrap_or(0);
         eprintln!(
-            "netstat-bpf: {} events, {} lines, {} of them inferred, {} of them dropped (slow output); \
-             {} gaps in all; lost: {} ring full, {} unreadable, {} undecoded, \
+            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output), \
+             {} of them inferred; {} gaps in all; lost: {} ring full, {} unreadable, {} undecoded, \
              {} process events; healed {} times; first copy of the state hook skipped {} times, \
              second {}, {} events came from the second only",
             self.session.events,
             self.lines,
-            self.inferred,
             self.output.dropped,
+            self.inferred,
             health.gaps.all,
             lost.ring_full,
             lost.unreadable,
