@@ -216,7 +216,7 @@ b STATE LAST_ACK>CLOSE 10.0.0.1:80 > 10.0.0.2:5
 b STATE LAST_ACK>CLOSE 10.0.0.1:80 > 10.0.0.2:6",
         expect![[r#"
             CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443
-            inferred ?>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+            ?>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
             FIN_WAIT2>CLOSE 10.0.0.1:5 > 10.0.0.2:443
             CLOSE>SYN_RECV 10.0.0.1:80 > 10.0.0.2:5
             LAST_ACK>CLOSE 10.0.0.1:80 > 10.0.0.2:5

@@ -183,7 +183,9 @@ proptest! {
     /// The same for a table that is sent births and ends only.
     #[test]
     fn a_trace_of_births_and_ends_has_no_gap(scripts in scripts(), picks in picks(), addresses in 3u64..12) {
-        let mut world = World::new(scripts, addresses);
+        // Before Linux 6.18 such a table never learns the peer of a child; the kernel lists it.
+        let named = scripts.into_iter().map(|script| Script { nameless: false, ..script });
+        let mut world = World::new(named.collect(), addresses);
         let mut table = ConnTable::default();
         table.expect(Expected { every_change: false, ..STRICT });
         let mut changes = Vec::new();

@@ -367,7 +367,7 @@ mod tests {
         "#]]
         .assert_eq(&plain);
         expect![[r#"
-            {"v":2,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"inferred":false,"direction":"out","owner":{"pid":42,"program":"curl","provenance":"seen"},"end":null}
+            {"v":3,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"inferred":false,"direction":"out","owner":{"pid":42,"program":"curl","provenance":"seen"},"end":null}
         "#]]
         .assert_eq(&machine);
     }
