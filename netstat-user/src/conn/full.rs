@@ -77,7 +77,7 @@ impl ConnTable {
             .tuples
             .get(&tuple(&conn))
             .copied()
-            .filter(|found| matches!(found, SockId::Proc(_)));
+            .filter(|found| self.is_from_proc(*found));
         let adopted = adopted.or_else(|| self.proc_listener(&conn, old));
         let adopted = adopted.and_then(|found| self.remove(found));
         if let Some(entry) = &adopted {

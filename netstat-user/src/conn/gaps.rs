@@ -136,6 +136,13 @@ impl ConnTable {
         }
     }
 
+    /// Whether /proc alone has told of it, maybe of an older state. Requests without a home have
+    /// such a number too.
+    pub(super) fn is_from_proc(&self, id: SockId) -> bool {
+        let limbo = |entry: &Entry| entry.cancelled.is_some();
+        matches!(id, SockId::Proc(_)) && !self.entries.get(&id).is_some_and(limbo)
+    }
+
     /// Tells the unseen end of a connection whose endpoints another has by now. Its object goes
     /// with its own event.
     pub(super) fn displace(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {

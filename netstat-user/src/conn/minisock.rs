@@ -32,6 +32,7 @@ impl ConnTable {
         let mut in_from_ns = None;
         let mut history = History::default();
         // A table of rows alone is not told the port of a socket that calls.
+        let from_proc = before.is_some_and(|before| self.is_from_proc(before));
         let mut unseen = self.expected.every_change && self.knows_older(conn.netns);
         if let Some((carried, its)) = before.and_then(|before| self.supersede(before)) {
             history = its;
@@ -48,7 +49,6 @@ impl ConnTable {
                 TcpState::Closing => substate == TcpState::TimeWait,
                 _ => false,
             };
-            let from_proc = matches!(carried.id, SockId::Proc(_));
             unseen = self.expected.every_change && !gives_way && !from_proc;
         }
         self.insert(Entry {
