@@ -6,7 +6,7 @@ use netstat_user::{
     cli::Cli,
     cmdline::{
         Family,
-        table::{Described, EXTENSIONS, OPTIONS},
+        table::{Described, EXTENSIONS, Effect, OPTIONS},
     },
 };
 
@@ -44,7 +44,9 @@ fn argument(option: &Described) -> Arg {
     if let Some(short) = option.short {
         argument = argument.short(char::from(short));
     }
-    if option.takes_argument() {
+    if option.effect == Effect::Netns {
+        argument.value_name("NAMESPACE")
+    } else if option.takes_argument() {
         let words = Family::WORDS.map(|(word, _)| word);
         argument
             .value_name("FAMILY")

@@ -38,10 +38,7 @@ const GROUPS: [(Group, &str); 6] = [
     (Group::Selection, "Which protocols and families"),
     (Group::Rows, "Which rows, and how often"),
     (Group::Cells, "What a row shows"),
-    (
-        Group::Form,
-        "For programs (not in net-tools; no abbreviations)",
-    ),
+    (Group::Form, "Not in net-tools (no abbreviations)"),
     (Group::Other, "Other"),
 ];
 
@@ -50,6 +47,7 @@ fn group(option: &Described) -> Group {
         Effect::Family(_) | Effect::FamilyList | Effect::Broken => Group::Selection,
         Effect::Version | Effect::Help | Effect::Usage | Effect::Nothing => Group::Other,
         Effect::Context => Group::Cells,
+        Effect::Netns => Group::Form,
         Effect::Switch(switch) => match switch {
             Switch::Interfaces
             | Switch::Route
@@ -181,7 +179,7 @@ fn options(page: &mut Page) {
         page.0.control("SS", [title]);
         let options = OPTIONS.iter().chain(EXTENSIONS);
         for option in options.filter(|option| group(option) == wanted) {
-            if option.takes_argument() {
+            if option.effect == Effect::FamilyList {
                 let words: Vec<_> = Family::WORDS.iter().map(|(word, _)| *word).collect();
                 let meaning = format!("{}: {}", option.about, words.join(", "));
                 page.item(forms(option), &meaning);
@@ -204,7 +202,11 @@ fn forms(option: &Described) -> Vec<Inline> {
         forms.push(bold(format!("--{long}")));
     }
     if option.takes_argument() {
-        forms.extend([roman(" "), italic("LIST")]);
+        let value = match option.effect {
+            Effect::Netns => "NAMESPACE",
+            _ => "LIST",
+        };
+        forms.extend([roman(" "), italic(value)]);
     }
     forms
 }
@@ -219,6 +221,14 @@ fn end(page: &mut Page) {
         (
             "NETSTAT_BPF_DEBUG",
             "1 turns on the log statements inside the BPF programs",
+        ),
+        (
+            "NETSTAT_BPF_RING_BYTES",
+            "Size of the ring of events: a power of two, 16777216 by default",
+        ),
+        (
+            "NETSTAT_BPF_HALF_OPEN_BUDGET",
+            "How many events of half-open connections each CPU may send in 134 ms",
         ),
         (
             "POSIXLY_CORRECT",

@@ -55,14 +55,18 @@ macro_rules! for_each_offset {
             NET_LIST: "net", "list";
             NET_OPS: "net", "ns.ops";
             TASK_THREAD_PID: "task_struct", "thread_pid";
+            TASK_GROUP_LEADER: "task_struct", "group_leader";
             PID_LEVEL: "pid", "level";
             PID_NUMBERS: "pid", "numbers";
             UPID_NR: "upid", "nr";
+            UPID_NS: "upid", "ns";
+            PID_NS_INUM: "pid_namespace", "ns.inum";
             FILES_FDT: "files_struct", "fdt";
             FDT_MAX_FDS: "fdtable", "max_fds";
             FDT_FD: "fdtable", "fd";
             FDT_OPEN_FDS: "fdtable", "open_fds";
             FILE_INODE: "file", "f_inode";
+            FILE_OP: "file", "f_op";
             INODE_SB: "inode", "i_sb";
             INODE_INO: "inode", "i_ino";
             SB_MAGIC: "super_block", "s_magic";
@@ -94,6 +98,7 @@ macro_rules! for_each_list_offset {
 macro_rules! for_each_optional_offset {
     ($with:ident) => {
         $with! {
+            SK_INO: "sock", "sk_ino";
             SK_ERR: "sock", "sk_err";
             SKC_FLAGS: "sock_common", "skc_flags";
             TCP_BYTES_SENT: "tcp_sock", "bytes_sent";
@@ -136,8 +141,33 @@ pub const REQ_TIMEOUT: &str = "REQ_TIMEOUT";
 pub const REQ_TIMEOUT_SHIFT: &str = "REQ_TIMEOUT_SHIFT";
 /// 1 where the kernel lists `sk_uid` for sockets without a file too (it has `sock.sk_ino`).
 pub const UID_WITHOUT_FILE: &str = "UID_WITHOUT_FILE";
+/// Calls a macro with the list `NAME: "struct"` of types that programs give to addresses. A
+/// `timespec64` begins with a number of eight bytes: what is loaded from it is no pointer to the
+/// verifier, so that its bits can be looked at.
+#[macro_export]
+macro_rules! for_each_type {
+    ($with:ident) => {
+        $with! {
+            TYPE_TCP_SOCK: "tcp_sock";
+            TYPE_TIMEWAIT_SOCK: "inet_timewait_sock";
+            TYPE_REQUEST_SOCK: "request_sock";
+            TYPE_WORD: "timespec64";
+            TYPE_SOCKET_ALLOC: "socket_alloc";
+            TYPE_FILE: "file";
+            TYPE_INODE: "inode";
+            TYPE_SUPER_BLOCK: "super_block";
+        }
+    };
+}
+
+/// The kernel function that gives an address a type (Linux 6.2).
+pub const RDONLY_CAST: &str = "bpf_rdonly_cast";
+/// The number by which the programs call it until user space has put in that of the running kernel.
+pub const RDONLY_CAST_MARK: u32 = 0x6e62_7066;
 /// Size of `struct upid`.
 pub const UPID_SIZE: &str = "UPID_SIZE";
+/// Inode number of the PID namespace in which events name processes; 0 for the initial one.
+pub const OWN_PID_NS: &str = "OWN_PID_NS";
 /// Bytes in the ring from which a program wakes user space.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 /// Events of request sockets that a CPU may send in each window of 2^27 ns (134 ms).

@@ -12,7 +12,12 @@ pub const ROW_TIMEWAIT: u8 = 2;
 pub const ROW_REQUEST: u8 = 3;
 
 /// How many sockets one run of the refresh program reads.
-pub const BATCH: usize = 4096;
+pub const BATCH: usize = 1024;
+
+/// Argument of the refresh program: timers are wanted, which stand on lines of memory of their own.
+pub const WITH_TIMERS: u64 = 1;
+/// Argument of the refresh program: the user is wanted.
+pub const WITH_USER: u64 = 2;
 
 /// Live fields of one socket, read from kernel memory at one moment.
 #[repr(C)]
@@ -22,7 +27,8 @@ pub struct SockRow {
     pub handler: u64,
     /// Inode number of the socket; 0 where it has none.
     pub inode: u64,
-    /// Jiffies until the timer fires; negative if it is due.
+    /// Jiffies until the timer fires; negative if it is due. Zero, as all about timers, where
+    /// [`WITH_TIMERS`] was not asked for.
     pub timer_jiffies: i64,
     /// Local address, network order, IPv4 as v4-mapped.
     pub saddr: [u8; 16],
@@ -30,7 +36,7 @@ pub struct SockRow {
     pub daddr: [u8; 16],
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// User id in the initial user namespace.
+    /// User id in the initial user namespace; 0 where [`WITH_USER`] was not asked for.
     pub uid: u32,
     /// Recv-Q in bytes; accept-queue length of a listener.
     pub rx_queue: u32,

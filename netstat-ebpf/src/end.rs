@@ -8,7 +8,7 @@ use netstat_common::{
 
 use crate::{
     globals::*,
-    maps::emit,
+    maps::emit_quietly,
     read::{Load as _, Probe, at},
 };
 
@@ -32,7 +32,7 @@ pub fn emit_end(sk: *const u8) {
             sock_flags: wide(sk, SKC_FLAGS.load()),
         }
     };
-    emit(&end, Counter::RingFull);
+    emit_quietly(&end, Counter::RingFull);
 }
 
 /// # Safety

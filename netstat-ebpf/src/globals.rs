@@ -17,6 +17,18 @@ netstat_common::for_each_list_offset!(offsets);
 netstat_common::for_each_walk_offset!(offsets);
 netstat_common::for_each_optional_offset!(offsets);
 
+macro_rules! types {
+    ($($name:ident: $of:literal;)*) => {
+        $(
+            #[doc = concat!("Number of `struct ", $of, "` in the kernel's BTF.")]
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u64> = Global::new(0);
+        )*
+    };
+}
+
+netstat_common::for_each_type!(types);
+
 macro_rules! settings {
     ($($name:ident)*) => {
         $(
@@ -29,5 +41,5 @@ macro_rules! settings {
 
 settings! {
     TW_TIMER_HANDLER REQSK_TIMER_HANDLER KEEPALIVE_TIMER RTO_EXPIRES REQ_TIMEOUT REQ_TIMEOUT_SHIFT
-    UID_WITHOUT_FILE UPID_SIZE WAKE_BYTES EVERY_CHANGE HALF_OPEN_BUDGET
+    UID_WITHOUT_FILE UPID_SIZE OWN_PID_NS WAKE_BYTES EVERY_CHANGE HALF_OPEN_BUDGET
 }

@@ -62,7 +62,7 @@ pub extern "C" fn iter_udp(ctx: *const UdpCtx) -> i32 {
             .wrapping_sub(SKC_NODE.load());
         out.bucket = bucket;
         out.uid = (&raw const (*ctx).uid).read_volatile();
-        out.inode = inode(Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8);
+        out.inode = inode::<Probe>(Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8);
         out.family = common.get(SKC_FAMILY.load());
         (out.saddr, out.daddr) = address(out.family, &common);
         out.sport = u16::from_be(Probe::load(at(sk, INET_SPORT.load())));
@@ -114,7 +114,7 @@ unsafe fn unix_sock(pass: &mut Pass, sk: *const u8) {
         let out = &mut *out;
         let socket = Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8;
         out.skaddr = sk as u64;
-        out.inode = inode(socket);
+        out.inode = inode::<Probe>(socket);
         out.bucket = bucket;
         // The iterator holds one.
         out.references = common.get::<u32>(SKC_REFCNT.load()).wrapping_sub(1);

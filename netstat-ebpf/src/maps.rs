@@ -22,13 +22,17 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
 
-/// One batch of socket addresses for a refresh.
+/// Batches of socket addresses for a refresh. User space makes room for one for each of its threads.
 #[map]
 pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
 
-/// The rows of that batch.
+/// The rows of those batches.
 #[map]
 pub static ROWS: Array<SockRow> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
+
+/// What `f_op` of a socket's file is, once one was met.
+#[map]
+pub static SOCKET_OPS: Array<u64> = Array::with_max_entries(1, 0);
 
 /// See `netstat_common::names::PASS`.
 #[map]
@@ -65,14 +69,33 @@ pub fn count(counter: Counter) {
 /// Wakes user space only if it sleeps, or once `WAKE_BYTES` have gathered.
 #[inline(always)]
 pub fn emit<T: 'static>(record: &T, full: Counter) -> bool {
+    let Some(slot) = written(record, full) else {
+        return false;
+    };
+    submit(slot, LOOK_EACH);
+    true
+}
+
+/// As [`emit`], and wakes nobody: for what a reader who is awake has asked for, and what another
+/// record follows. A wake-up for each record of a walk cost ten times the walk.
+#[inline(always)]
+pub fn emit_quietly<T: 'static>(record: &T, full: Counter) -> bool {
+    let Some(slot) = written(record, full) else {
+        return false;
+    };
+    slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+    true
+}
+
+#[inline(always)]
+fn written<T: 'static>(record: &T, full: Counter) -> Option<RingBufEntry<T>> {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(full);
-        return false;
+        return None;
     };
     // SAFETY: the slot has the size of `T` and is ours until it is submitted.
     unsafe { core::ptr::copy_nonoverlapping(record, slot.as_mut_ptr(), 1) };
-    submit(slot, LOOK_EACH);
-    true
+    Some(slot)
 }
 
 /// Hands over the record of a socket's event that stands in its place in the ring, and counts it.

@@ -1,10 +1,6 @@
 //! Processes: what may change who owns a socket, or the owner's name.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use netstat_common::{
     event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent},
     lost::Counter,
@@ -13,7 +9,7 @@ use netstat_common::{
 use crate::{
     globals::{TASK_PID, TASK_TGID},
     maps::emit,
-    read::{Load as _, Typed, at},
+    read::{Load as _, Typed, at, current_tgid, tgid_here},
 };
 
 /// `CLONE_THREAD` of `include/uapi/linux/sched.h`.
@@ -27,8 +23,7 @@ const CLONE_THREAD: u64 = 0x0001_0000;
 #[btf_tracepoint(function = "task_newtask")]
 pub fn proc_fork(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u64>(1) & CLONE_THREAD == 0 {
-        let parent = (bpf_get_current_pid_tgid() >> 32) as u32;
-        send(KIND_FORK, tgid_of(ctx.arg(0)), parent);
+        send(KIND_FORK, tgid_of(ctx.arg(0)), current_tgid());
     }
     0
 }
@@ -54,8 +49,9 @@ pub fn proc_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const u8 = ctx.arg(0);
     // SAFETY: argument 0 is a `struct task_struct *`.
     let pid: u32 = unsafe { Typed::load(at(task, TASK_PID.load())) };
-    if pid == tgid_of(task) {
-        send(KIND_EXIT, pid, 0);
+    // SAFETY: as above.
+    if pid == unsafe { Typed::load(at(task, TASK_TGID.load())) } {
+        send(KIND_EXIT, tgid_here(task, pid), 0);
     }
     0
 }
@@ -63,11 +59,15 @@ pub fn proc_exit(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn tgid_of(task: *const u8) -> u32 {
     // SAFETY: the callers pass argument 0 of their hooks, a `struct task_struct *`.
-    unsafe { Typed::load(at(task, TASK_TGID.load())) }
+    tgid_here(task, unsafe { Typed::load(at(task, TASK_TGID.load())) })
 }
 
 #[inline(always)]
 fn send(kind: u32, tgid: u32, parent: u32) {
+    // Not in our PID namespace.
+    if tgid == 0 {
+        return;
+    }
     let event = ProcEvent {
         kind,
         tgid,

@@ -1,7 +1,7 @@
 //! Full TCP sockets: each change of state, and the end of the object.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated},
+    helpers::{bpf_ktime_get_ns, generated},
     macros::{btf_tracepoint, map},
     maps::PerCpuArray,
     programs::BtfTracePointContext,
@@ -19,7 +19,10 @@ use crate::{
     end::emit_end,
     globals::{EVERY_CHANGE, INET_SPORT, SK_PROTOCOL},
     maps::{EVENTS, count, submit_event},
-    read::{IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread},
+    read::{
+        IPPROTO_TCP, Load as _, Probe, Typed, TypedSock, at, common, current_is_kthread,
+        current_tgid,
+    },
 };
 
 const SYN_SENT: u8 = 2;
@@ -105,7 +108,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     }
     // Only the log tells owners from events.
     if EVERY_CHANGE.load() != 0 && by_process(old, new) {
-        event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        event.tgid = current_tgid();
         event.flags |= FLAG_PROCESS;
         if current_is_kthread() {
             event.flags |= FLAG_KTHREAD;

@@ -20,8 +20,8 @@ use netstat_common::{
 
 use crate::{
     globals::*,
-    maps::{WALK, emit},
-    read::{Load as _, Probe, at},
+    maps::{WALK, emit_quietly},
+    read::{Cast, Load, Probe, at},
 };
 
 const NEW_SYN_RECV: u8 = 12;
@@ -131,7 +131,7 @@ unsafe fn send_tables(tables: *const u8) -> bool {
             listeners_mask: Probe::load(at(tables, LHASH2_MASK.load())),
         }
     };
-    emit(&record, Counter::SeedWaits)
+    emit_quietly(&record, Counter::SeedWaits)
 }
 
 /// A `WalkState` on the stack, and the caller's network namespace.
@@ -149,8 +149,26 @@ struct Cursor {
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_hashtables.c#L505>
 #[raw_tracepoint]
 pub fn walk(_ctx: RawTracePointContext) -> i32 {
+    walk_on(step::<Probe> as *mut c_void);
+    0
+}
+
+/// As `walk`, in half the time.
+///
+/// Hook: none, a test run.
+/// Since: Linux 6.2 (`bpf_rdonly_cast`).
+/// Context: process, the reader's, under RCU.
+/// Source: <https://elixir.bootlin.com/linux/v6.12/source/kernel/bpf/helpers.c#L2522>
+#[raw_tracepoint]
+pub fn walk_cast(_ctx: RawTracePointContext) -> i32 {
+    walk_on(step::<Cast> as *mut c_void);
+    0
+}
+
+#[inline(always)]
+fn walk_on(step: *mut c_void) {
     let Some(state) = WALK.get_ptr_mut(0) else {
-        return 0;
+        return;
     };
     // SAFETY: as in `walk_nets`.
     unsafe {
@@ -162,24 +180,24 @@ pub fn walk(_ctx: RawTracePointContext) -> i32 {
             net: own_net(),
         };
         cursor.state.status = MORE;
-        bpf_loop(STEPS, step as *mut c_void, (&raw mut cursor).cast(), 0);
+        bpf_loop(STEPS, step, (&raw mut cursor).cast(), 0);
         *state = cursor.state;
     }
-    0
 }
 
-unsafe extern "C" fn step(_: u64, cursor: *mut c_void) -> i64 {
+unsafe extern "C" fn step<L: Load>(_: u64, cursor: *mut c_void) -> i64 {
     // SAFETY: `cursor` is the `Cursor` of `walk`; probe reads check addresses.
     unsafe {
         let cursor = &mut *cursor.cast::<Cursor>();
         if cursor.state.node == 0 {
             return next_bucket(cursor);
         }
-        if !send_socket(cursor) {
+        if !send_socket::<L>(cursor) {
             cursor.state.status = FULL;
             return 1;
         }
-        let next: u64 = Probe::load(cursor.state.node as *const u8);
+        let node = L::cast(cursor.state.node as *const u8, TYPE_WORD.load());
+        let next: u64 = L::load(node);
         if next & 1 == 0 {
             // 0, which no chain has, is memory that cannot be read: walk the chain again.
             cursor.state.node = next;
@@ -235,17 +253,18 @@ unsafe fn next_bucket(cursor: &mut Cursor) -> i64 {
 
 /// Sends the socket that the walk stands on, if it is wanted. `false`: the ring is full.
 #[inline(always)]
-unsafe fn send_socket(cursor: &mut Cursor) -> bool {
+unsafe fn send_socket<L: Load>(cursor: &mut Cursor) -> bool {
     let sk = cursor.state.node - SKC_NODE.load();
-    // SAFETY: probe reads check the address.
+    // SAFETY: addresses that cannot be read are zeros, and the cast says what the offsets are of.
     unsafe {
+        let sock = L::cast(sk as *const u8, TYPE_TCP_SOCK.load());
         if cursor.state.only & ONLY_HALF_OPEN != 0
-            && Probe::load::<u8>((sk + SKC_STATE.load()) as *const u8) != NEW_SYN_RECV
+            && L::load::<u8>(at(sock, SKC_STATE.load())) != NEW_SYN_RECV
         {
             return true;
         }
         if cursor.state.only & ONLY_OWN_NET != 0
-            && Probe::load::<u64>((sk + SKC_NET.load()) as *const u8) != cursor.net
+            && L::load::<u64>(at(sock, SKC_NET.load())) != cursor.net
         {
             return true;
         }
@@ -256,5 +275,5 @@ unsafe fn send_socket(cursor: &mut Cursor) -> bool {
         pad: 0,
         skaddr: sk,
     };
-    emit(&record, Counter::SeedWaits)
+    emit_quietly(&record, Counter::SeedWaits)
 }

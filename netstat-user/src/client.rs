@@ -19,8 +19,9 @@ use crate::{
     clock,
     proto::{
         HEADER, Header,
+        audit::{Answer, Changed},
         reply::{BadReply, Head, Holder, Refusal, Reply, Row},
-        request::{Request, Wanted},
+        request::{Audit, Request, Wanted},
     },
 };
 
@@ -29,8 +30,8 @@ pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The most that is taken of an answer: 25 million rows.
 const MOST: usize = 2 << 30;
-/// The most room that is made because the agent says so.
-const ROOM: usize = 64 << 20;
+/// What is said of an agent that does not keep to the protocol.
+const NOT_ASKED: &str = "the agent says what was not asked";
 
 /// Where the agent is: `NETSTAT_BPF_AGENT`, or the default.
 #[must_use]
@@ -38,78 +39,173 @@ pub fn socket() -> PathBuf {
     env::var_os("NETSTAT_BPF_AGENT").map_or_else(|| crate::agent::SOCKET.into(), PathBuf::from)
 }
 
-/// A whole answer.
+/// An answer that is being read.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct Incoming {
     /// About it.
     pub head: Head,
-    holders: Vec<u8>,
-    rows: Vec<u8>,
-    rows6: Vec<u8>,
+    talk: Talk,
+    taken: usize,
+    holders: u64,
+    rows: u64,
+    payload: Vec<u8>,
 }
 
-impl Snapshot {
-    /// Sockets and who holds them, ascending by inode and process.
-    #[must_use]
-    pub fn holders(&self) -> &[Holder] {
-        <[Holder]>::ref_from_bytes(&self.holders).unwrap_or_default()
-    }
-
-    /// TCP over IPv4, or IPv6.
-    #[must_use]
-    pub fn rows(&self, v6: bool) -> &[Row] {
-        let bytes = if v6 { &self.rows6 } else { &self.rows };
-        <[Row]>::ref_from_bytes(bytes).unwrap_or_default()
-    }
+/// A part of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part<'a> {
+    /// Sockets and who holds them; from part to part ascending by inode and process.
+    Holders(&'a [Holder]),
+    /// TCP over IPv4.
+    Rows(&'a [Row]),
+    /// TCP over IPv6.
+    Rows6(&'a [Row]),
+    /// Sockets of which events have told: of an audit.
+    Changed(&'a [Changed]),
+    /// What else an audit is told: JSON.
+    Audit(Vec<u8>),
+    /// The answer is whole, and the agent has closed its end.
+    End,
 }
 
-/// Asks for a snapshot.
+/// Asks for a snapshot. Nothing of it counts before [`Part::End`].
 ///
 /// # Errors
 /// Why there is none: the client goes on alone.
-pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Snapshot, String> {
-    let mut talk = Talk::begin(path, &Request::Snapshot(wanted), patience)?;
-    let mut found = None;
-    let mut taken = 0;
+pub fn snapshot(path: &Path, wanted: Wanted, patience: Duration) -> Result<Incoming, String> {
+    ask(path, &Request::Snapshot(wanted), patience)
+}
+
+/// An answer that is whole.
+#[derive(Debug)]
+pub struct Whole {
+    /// About it.
+    pub head: Head,
+    /// Sockets and who holds them.
+    pub holders: Vec<Holder>,
+    /// TCP over IPv4, and over IPv6.
+    pub rows: [Vec<Row>; 2],
+    /// Sockets of which events have told: of an audit.
+    pub changed: Vec<Changed>,
+    audit: Option<Vec<u8>>,
+}
+
+/// Asks for all that an audit compares.
+///
+/// # Errors
+/// Why there is none.
+pub fn audit(path: &Path, audit: Audit, patience: Duration) -> Result<(Whole, Answer), String> {
+    let mut found = ask(path, &Request::Audit(audit), patience)?.whole()?;
+    let answer = found.audit.take();
+    let answer = answer.ok_or("the agent's answer to an audit is not whole")?;
+    let answer = serde_json::from_slice(&answer);
+    Ok((
+        found,
+        answer.map_err(|error| format!("the audit's answer: {error}"))?,
+    ))
+}
+
+fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, String> {
+    let mut talk = Talk::begin(path, request, patience)?;
     loop {
         let (header, length) = talk.header()?;
-        taken += length;
-        if taken > MOST {
-            return Err("the agent's answer does not end".to_owned());
+        match talk.reply(&header, length)? {
+            Said::Head(head) => {
+                return Ok(Incoming {
+                    head,
+                    talk,
+                    taken: 0,
+                    holders: 0,
+                    rows: 0,
+                    payload: Vec::new(),
+                });
+            }
+            Said::Progress => {}
+            Said::End { .. } => return Err("the agent's answer has no beginning".to_owned()),
+            Said::Status(_) | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
         }
-        // What comes in bulk is read to where it stays.
-        let (kind, bulk) = match (&mut found, Bulk::of(&header)) {
-            (Some(snapshot), Some(bulk)) => (bulk, bulk.place(snapshot)),
-            _ => match talk.reply(&header, length)? {
-                Said::Head(head) if found.is_none() => {
-                    found = Some(Snapshot::sized(head));
-                    continue;
-                }
-                Said::Progress => continue,
-                Said::End { holders, rows } => {
-                    let snapshot = found.ok_or("the agent's answer has no beginning")?;
-                    let count = |bytes: &[u8], of: usize| (bytes.len() / of) as u64;
-                    let whole = holders == count(&snapshot.holders, size_of::<Holder>())
-                        && rows
-                            == count(&snapshot.rows, size_of::<Row>())
-                                + count(&snapshot.rows6, size_of::<Row>());
-                    if !whole {
-                        return Err("the agent's answer is not whole".to_owned());
-                    }
-                    talk.end()?;
-                    return Ok(snapshot);
-                }
-                Said::Head(_) | Said::Status(_) => {
-                    return Err("the agent says what was not asked".to_owned());
-                }
-            },
+    }
+}
+
+impl Incoming {
+    /// Waits for all of it.
+    ///
+    /// # Errors
+    /// Why it is not whole.
+    pub fn whole(mut self) -> Result<Whole, String> {
+        let mut found = Whole {
+            head: self.head,
+            holders: Vec::new(),
+            rows: Default::default(),
+            changed: Vec::new(),
+            audit: None,
         };
-        if length % kind.item() != 0 {
-            return Err(BadReply::Payload(header.kind.get()).to_string());
+        loop {
+            match self.next()? {
+                Part::Holders(holders) => found.holders.extend_from_slice(holders),
+                Part::Rows(rows) => found.rows[0].extend_from_slice(rows),
+                Part::Rows6(rows) => found.rows[1].extend_from_slice(rows),
+                Part::Changed(changed) => found.changed.extend_from_slice(changed),
+                Part::Audit(json) => found.audit = Some(json),
+                Part::End => return Ok(found),
+            }
         }
-        let before = bulk.len();
-        bulk.resize(before + length, 0);
-        talk.fill(&mut bulk[before..])?;
+    }
+
+    /// Waits for the next part.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    pub fn next(&mut self) -> Result<Part<'_>, String> {
+        loop {
+            let (header, length) = self.talk.header()?;
+            self.taken += length;
+            if self.taken > MOST {
+                return Err("the agent's answer does not end".to_owned());
+            }
+            let Some(bulk) = Bulk::of(&header) else {
+                match self.talk.reply(&header, length)? {
+                    Said::Progress => continue,
+                    Said::End { holders, rows } => {
+                        if (holders, rows) != (self.holders, self.rows) {
+                            return Err("the agent's answer is not whole".to_owned());
+                        }
+                        self.talk.end()?;
+                        return Ok(Part::End);
+                    }
+                    Said::Audit(json) => return Ok(Part::Audit(json)),
+                    Said::Head(_) | Said::Status(_) => return Err(NOT_ASKED.to_owned()),
+                }
+            };
+            if length % bulk.item() != 0 {
+                return Err(BadReply::Payload(header.kind.get()).to_string());
+            }
+            // Read to where it stays: the room is made once.
+            if self.payload.len() < length {
+                self.payload.resize(length, 0);
+            }
+            let payload = &mut self.payload[..length];
+            self.talk.fill(payload)?;
+            let count = (length / bulk.item()) as u64;
+            let payload = &self.payload[..length];
+            return Ok(match bulk {
+                Bulk::Holders => {
+                    self.holders += count;
+                    Part::Holders(<[Holder]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+                Bulk::Rows => {
+                    self.rows += count;
+                    Part::Rows(<[Row]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+                Bulk::Rows6 => {
+                    self.rows += count;
+                    Part::Rows6(<[Row]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+                Bulk::Changed => {
+                    Part::Changed(<[Changed]>::ref_from_bytes(payload).unwrap_or_default())
+                }
+            });
+        }
     }
 }
 
@@ -124,21 +220,7 @@ pub fn status(path: &Path, patience: Duration) -> Result<Vec<u8>, String> {
         match talk.reply(&header, length)? {
             Said::Status(json) => return Ok(json),
             Said::Progress => {}
-            Said::Head(_) | Said::End { .. } => {
-                return Err("the agent says what was not asked".to_owned());
-            }
-        }
-    }
-}
-
-impl Snapshot {
-    fn sized(head: Head) -> Self {
-        let room = |count: u32, of: usize| Vec::with_capacity((count as usize * of).min(ROOM));
-        Self {
-            head,
-            holders: room(head.holders_hint.get(), size_of::<Holder>()),
-            rows: room(head.rows_hint.get(), size_of::<Row>()),
-            rows6: Vec::new(),
+            Said::Head(_) | Said::End { .. } | Said::Audit(_) => return Err(NOT_ASKED.to_owned()),
         }
     }
 }
@@ -149,11 +231,12 @@ enum Bulk {
     Holders,
     Rows,
     Rows6,
+    Changed,
 }
 
 impl Bulk {
     fn of(header: &Header) -> Option<Self> {
-        [Self::Holders, Self::Rows, Self::Rows6]
+        [Self::Holders, Self::Rows, Self::Rows6, Self::Changed]
             .into_iter()
             .find(|bulk| bulk.kind() == header.kind)
     }
@@ -163,6 +246,7 @@ impl Bulk {
             Self::Holders => Reply::Holders(&[]),
             Self::Rows => Reply::Rows(&[]),
             Self::Rows6 => Reply::Rows6(&[]),
+            Self::Changed => Reply::Changed(&[]),
         };
         empty.parts().0.kind
     }
@@ -171,14 +255,7 @@ impl Bulk {
         match self {
             Self::Holders => size_of::<Holder>(),
             Self::Rows | Self::Rows6 => size_of::<Row>(),
-        }
-    }
-
-    fn place(self, snapshot: &mut Snapshot) -> &mut Vec<u8> {
-        match self {
-            Self::Holders => &mut snapshot.holders,
-            Self::Rows => &mut snapshot.rows,
-            Self::Rows6 => &mut snapshot.rows6,
+            Self::Changed => size_of::<Changed>(),
         }
     }
 }
@@ -189,9 +266,11 @@ enum Said {
     Progress,
     End { holders: u64, rows: u64 },
     Status(Vec<u8>),
+    Audit(Vec<u8>),
 }
 
 /// A connection on which the question has been asked.
+#[derive(Debug)]
 struct Talk {
     stream: UnixStream,
     patience: Duration,
@@ -253,10 +332,15 @@ impl Talk {
                 rows: end.rows.get(),
             }),
             Ok(Reply::Status(json)) => Ok(Said::Status(json.to_vec())),
+            Ok(Reply::Audit(json)) => Ok(Said::Audit(json.to_vec())),
             Ok(Reply::Refused(refusal, reason)) => Err(refused(refusal, reason)),
-            Ok(Reply::Welcome | Reply::Holders(_) | Reply::Rows(_) | Reply::Rows6(_)) => {
-                Err("the agent speaks out of turn".to_owned())
-            }
+            Ok(
+                Reply::Welcome
+                | Reply::Holders(_)
+                | Reply::Rows(_)
+                | Reply::Rows6(_)
+                | Reply::Changed(_),
+            ) => Err("the agent speaks out of turn".to_owned()),
             Err(bad) => Err(bad.to_string()),
         }
     }

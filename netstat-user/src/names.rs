@@ -2,9 +2,9 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    ffi::{CStr, c_char, c_int},
+    ffi::{CStr, c_char, c_int, c_void},
     mem::{self, MaybeUninit},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ptr,
     sync::{Mutex, PoisonError},
 };
@@ -15,28 +15,33 @@ use crate::view::names::{Names, Service};
 type Name = Option<Box<[u8]>>;
 type Services = HashMap<(Service, i32), Box<[u8]>>;
 
-/// Looks names up and remembers them: IPv4 addresses and ports for good, the rest for a round.
+/// Bytes of the longest name of a host or network: a longer one is cut, but for one of an IPv6
+/// address, which is then shown as a number.
+const LONGEST: usize = 127;
+
+/// Looks names up and remembers what the reference does: IPv4 addresses, networks and ports for good,
+/// IPv6 addresses never. A server that answers in turns shows that. Users are kept for a round.
 #[derive(Debug, Default)]
 pub struct SystemNames {
     hosts: HashMap<Ipv4Addr, Name>,
     networks: HashMap<Ipv4Addr, Name>,
-    round: HashMap<IpAddr, Name>,
     users: HashMap<i32, Name>,
     services: Option<Services>,
 }
 
 impl Names for SystemNames {
     fn begin(&mut self) {
-        self.round.clear();
         self.users.clear();
     }
 
     fn host(&mut self, addr: IpAddr, out: &mut Vec<u8>) -> bool {
-        let name = match addr {
-            IpAddr::V4(v4) => self.hosts.entry(v4).or_insert_with(|| host(addr)),
-            IpAddr::V6(_) => self.round.entry(addr).or_insert_with(|| host(addr)),
-        };
-        append(out, name.as_deref())
+        match addr {
+            IpAddr::V4(v4) => {
+                let name = self.hosts.entry(v4).or_insert_with(|| host4(v4));
+                append(out, name.as_deref())
+            }
+            IpAddr::V6(v6) => append(out, host6(v6).as_deref()),
+        }
     }
 
     fn network(&mut self, addr: Ipv4Addr, out: &mut Vec<u8>) -> bool {
@@ -79,29 +84,32 @@ unsafe fn copy(text: *const c_char) -> Name {
     Some(text.to_bytes().iter().map(printable).collect())
 }
 
-/// The name of an address, if the system has one.
-fn host(addr: IpAddr) -> Name {
-    // SAFETY: all zeros is a valid value of both.
-    let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { mem::zeroed() };
-    let (socket, length): (*const libc::sockaddr, usize) = match addr {
-        IpAddr::V4(addr) => {
-            v4.sin_family = libc::AF_INET as libc::sa_family_t;
-            v4.sin_addr.s_addr = u32::from_ne_bytes(addr.octets());
-            ((&raw const v4).cast(), size_of_val(&v4))
-        }
-        IpAddr::V6(addr) => {
-            v6.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            v6.sin6_addr.s6_addr = addr.octets();
-            ((&raw const v6).cast(), size_of_val(&v6))
-        }
-    };
-    let mut name: [c_char; 1025] = [0; 1025];
-    // SAFETY: the address is valid for `length` bytes and `name` for its own length; no service is
-    // asked for.
+/// The name of an IPv4 address, if the system has one.
+fn host4(addr: Ipv4Addr) -> Name {
+    let addr = addr.octets();
+    let _cursor = CURSOR.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: the address is as long as is said; the lock keeps others off libc's buffer until the
+    // name is copied.
+    unsafe {
+        let size = addr.len() as libc::socklen_t;
+        let entry = gethostbyaddr(addr.as_ptr().cast(), size, libc::AF_INET);
+        entry.as_ref().and_then(|entry| copy(entry.h_name))
+    }
+    .map(cut)
+}
+
+/// The name of an IPv6 address, if the system has one that is not too long.
+fn host6(addr: Ipv6Addr) -> Name {
+    // SAFETY: all zeros is a valid value.
+    let mut socket: libc::sockaddr_in6 = unsafe { mem::zeroed() };
+    socket.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    socket.sin6_addr.s6_addr = addr.octets();
+    let mut name: [c_char; LONGEST + 1] = [0; LONGEST + 1];
+    // SAFETY: the address and `name` are valid for their own lengths; no service is asked for.
     let result = unsafe {
         libc::getnameinfo(
-            socket,
-            length as libc::socklen_t,
+            (&raw const socket).cast(),
+            size_of_val(&socket) as libc::socklen_t,
             name.as_mut_ptr(),
             name.len() as libc::socklen_t,
             ptr::null_mut(),
@@ -114,6 +122,13 @@ fn host(addr: IpAddr) -> Name {
     }
     // SAFETY: `getnameinfo` has put a string that ends in NUL there.
     unsafe { copy(name.as_ptr()) }
+}
+
+/// A name without what the reference has no room for.
+fn cut(name: Box<[u8]>) -> Box<[u8]> {
+    let mut name = name.into_vec();
+    name.truncate(LONGEST);
+    name.into()
 }
 
 fn user(uid: i32) -> Name {
@@ -154,6 +169,8 @@ unsafe extern "C" {
     fn getprotoent() -> *mut libc::protoent;
     fn endprotoent();
     fn getnetbyaddr(net: u32, kind: c_int) -> *mut Netent;
+    fn gethostbyaddr(addr: *const c_void, size: libc::socklen_t, kind: c_int)
+    -> *mut libc::hostent;
 }
 
 /// Guards the databases that libc walks with a cursor of its own.
@@ -168,7 +185,7 @@ fn network(addr: Ipv4Addr) -> Name {
         if entry.is_null() {
             None
         } else {
-            copy((*entry).name)
+            copy((*entry).name).map(cut)
         }
     }
 }

@@ -68,6 +68,8 @@ fn subcommand(command: Command) -> ExitCode {
         Command::Check(options) => {
             modes::check::run(&mut std::io::stdout().lock(), options.verbose)
         }
+        // It has exit statuses of its own.
+        Command::Audit(options) => return modes::audit::run(&options).into(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

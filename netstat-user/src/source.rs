@@ -2,13 +2,16 @@
 //!
 //! One renderer prints from a [`SocketSource`]: /proc, the live table, an agent.
 
-use std::{fs::File, io, net::IpAddr, path::Path, rc::Rc, time::Duration};
+use std::{fs::File, io, net::IpAddr, path::Path, time::Duration};
 
 use rustc_hash::FxHashMap;
 
 use crate::{
     conn::types::{Conn, Direction, Owner},
-    view::row::{InetRow, UnixRow},
+    view::{
+        by_inode::ByInode,
+        row::{InetRow, UnixRow},
+    },
 };
 
 /// The tables of Internet sockets, in the order in which netstat prints them.
@@ -45,7 +48,7 @@ pub enum Line<R> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners {
     /// Socket inode to `PID/Program name`, at most 19 bytes, untrusted bytes.
-    pub by_inode: FxHashMap<u64, Rc<[u8]>>,
+    pub by_inode: ByInode,
     /// Whether the table is complete.
     pub access: OwnerAccess,
 }
@@ -157,6 +160,8 @@ pub struct Want {
     pub owners: bool,
     /// `-o`: timer cells will be printed.
     pub timers: bool,
+    /// `-e`: users will be printed.
+    pub user: bool,
     /// TCP over IPv4 will be asked for.
     pub tcp: bool,
     /// TCP over IPv6 will be asked for.
@@ -179,6 +184,21 @@ pub trait SocketSource {
     /// # Errors
     /// A source that can give no rows at all.
     fn begin(&mut self, want: Want) -> io::Result<()>;
+
+    /// Whether what this round gives counts only once [`SocketSource::settle`] has said so; if so,
+    /// about how many rows there will be.
+    fn provisional(&self) -> Option<usize> {
+        None
+    }
+
+    /// Ends a provisional round. `false`: what it gave is void, and another that is not provisional
+    /// has begun in its place.
+    ///
+    /// # Errors
+    /// As [`SocketSource::begin`].
+    fn settle(&mut self, _: Want) -> io::Result<bool> {
+        Ok(true)
+    }
 
     /// Owners of all sockets that the tables of this round will name.
     fn owners(&mut self) -> Owners;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{kinds, share, sockets};
+use crate::{kinds, share, sockets, tables, uring};
 
 /// What obeying a line came to.
 pub(crate) enum Reply {
@@ -17,6 +17,8 @@ pub(crate) enum Reply {
     Values(String),
     /// This process is the child of a fork and has this connection.
     Born(UnixStream),
+    /// This process is a child with the same descriptor table and has this connection.
+    Sharing(UnixStream),
     /// The leader thread is to end and another to go on.
     Moved,
 }
@@ -119,6 +121,40 @@ impl Actor {
             }
             "unix-pair" => values(kinds::unix_pair(words.word())?),
             "new-net" => done(kinds::new_net()?),
+            "take-from" => {
+                let (pid, fd) = (words.parse("pid")?, words.parse("fd")?);
+                values(tables::take_from(pid, fd)?)
+            }
+            "close-range" => {
+                let (first, last) = (words.parse("fd")?, words.parse("fd")?);
+                done(tables::close_range(first, last, words.word() == "alone")?)
+            }
+            "share" => match tables::share(&self.door)? {
+                Err(child) => values(child),
+                Ok(control) => {
+                    uring::disown();
+                    Reply::Sharing(control)
+                }
+            },
+            "fill" => {
+                let (count, fd) = (words.parse("count")?, words.optional("fd")?);
+                done(tables::fill(count, fd.unwrap_or(0))?)
+            }
+            "dup-at" => {
+                let (fd, at_least) = (words.parse("fd")?, words.parse("fd")?);
+                values(tables::duplicate_at(fd, at_least)?)
+            }
+            "new-pids" => done(tables::new_pids()?),
+            "own-proc" => done(tables::own_proc()?),
+            "next-pid" => done(tables::next_pid(words.parse("pid")?)?),
+            "join-net" => done(tables::join_net(words.parse("pid")?)?),
+            "uring-listen" => values(uring::listen(words.parse("address")?)?),
+            "uring-accept" => values(uring::accept(words.parse("fd")?)?),
+            "uring-accept-direct" => values(uring::accept_direct(words.parse("fd")?)?),
+            "uring-connect-direct" => values(uring::connect_direct(words.parse("address")?)?),
+            "uring-install" => values(uring::install(words.parse("slot")?)?),
+            "uring-close-direct" => done(uring::close_direct(words.parse("slot")?)?),
+            "uring-end" => done(uring::end()),
             "leave-leader" => Reply::Moved,
             "exit" => process::exit(0),
             other => bail!("unknown command {other:?}"),

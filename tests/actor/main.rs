@@ -8,10 +8,13 @@ mod command;
 mod kinds;
 mod share;
 mod sockets;
+mod tables;
+mod uring;
 
 use std::{
     env,
     io::{BufRead, BufReader, Write},
+    mem,
     os::{
         fd::{AsRawFd, FromRawFd},
         unix::net::UnixStream,
@@ -70,6 +73,12 @@ pub(crate) fn serve(control: UnixStream, door: String) -> Result<()> {
             Ok(command::Reply::Born(child)) => {
                 actor.control = child.as_raw_fd();
                 lines = BufReader::new(child);
+                continue;
+            }
+            Ok(command::Reply::Sharing(child)) => {
+                actor.control = child.as_raw_fd();
+                // The parent's connection is in our table too: it is not ours to close.
+                mem::forget(mem::replace(&mut lines, BufReader::new(child)));
                 continue;
             }
             Ok(command::Reply::Moved) => {

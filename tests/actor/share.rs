@@ -1,7 +1,6 @@
 //! The ways a descriptor gets to more than one process, and a process to another name.
 
 use std::{
-    env,
     ffi::CString,
     fs,
     io::{IoSlice, IoSliceMut, Write},
@@ -9,7 +8,7 @@ use std::{
         fd::{IntoRawFd, RawFd},
         unix::net::UnixStream,
     },
-    process, ptr,
+    ptr,
     sync::mpsc,
     thread,
 };
@@ -27,7 +26,7 @@ use nix::{
     unistd::{self, ForkResult},
 };
 
-use crate::{ADOPT, knock, sockets::borrow};
+use crate::{ADOPT, knock, sockets::borrow, uring};
 
 /// Which of two processes this is.
 pub(crate) enum Side {
@@ -41,6 +40,7 @@ pub(crate) fn fork(control: RawFd, door: &str) -> Result<Side> {
     match unsafe { unistd::fork()? } {
         ForkResult::Parent { child } => Ok(Side::Parent(child.as_raw())),
         ForkResult::Child => {
+            uring::disown();
             // `serve` drops its owner of the parent's connection when it takes the new one over;
             // until then its place is held by a copy of the new one.
             let mine = knock(door)?;
@@ -60,7 +60,11 @@ pub(crate) fn exec(argv0: &str, door: &str, control: RawFd) -> Result<()> {
     let mut stream = UnixStream::from(borrow(control).try_clone_to_owned()?);
     writeln!(stream, "ok")?;
     drop(stream);
-    let path = CString::new(env::current_exe()?.into_os_string().into_encoded_bytes())?;
+    let path = {
+        // Not that of the leader, which may be gone.
+        let program = fs::read_link("/proc/thread-self/exe")?;
+        CString::new(program.into_os_string().into_encoded_bytes())?
+    };
     let arguments = [argv0, door, ADOPT, &control.to_string()]
         .map(|text| CString::new(text).expect("no NUL in a line"));
     unistd::execv(&path, &arguments).context("exec")?;
@@ -145,8 +149,9 @@ pub(crate) fn end_leader() -> ! {
 
 /// Overwrites the memory that /proc/PID/cmdline shows, as setproctitle does.
 pub(crate) fn retitle(title: &str) -> Result<()> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process::id()))?;
-    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    // Not by our own id, which need not be that of /proc, nor of a leader that may be gone.
+    let stat = fs::read_to_string("/proc/thread-self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/thread-self/stat")?;
     let field = |number: usize| -> Result<usize> {
         // The first field behind the name is number 3 in proc(5).
         let text = fields.split(' ').nth(number - 3).context("short stat")?;

@@ -12,7 +12,7 @@ use nix::{
     libc,
     sys::{
         socket::{
-            self, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
+            self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage,
             setsockopt, sockopt,
         },
         time::{TimeVal, TimeValLike},
@@ -65,7 +65,9 @@ pub(crate) fn listen(address: SocketAddr, backlog: i32, reuse_port: bool) -> Res
         setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    socket::listen(&fd, Backlog::new(backlog)?)?;
+    // nix takes no backlog above the C library's constant; the kernel has its own limit.
+    // SAFETY: no pointer is passed.
+    Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
     answer(fd)
 }
 

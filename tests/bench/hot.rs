@@ -1,13 +1,12 @@
 //! What a busy host pays: throughput of workloads with nothing, with us, with our peers.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
 
 use crate::{
     measure::{self, Bench, Load},
     report::{Report, times},
-    stats::{median, paired},
+    stats::{median, paired, spread},
     tracer::{Running, Tracer},
 };
 
@@ -41,6 +40,91 @@ const WORKLOADS: &[Workload] = &[
     ("open", "open(2) and close(2)", &["open"], false),
 ];
 
+/// What was measured: by workload, then by tracer.
+struct Runs {
+    /// Nanoseconds for one, of each round.
+    times: Vec<Vec<Vec<f64>>>,
+    /// Nanoseconds of CPU of the tracer for one, of each round.
+    readers: Vec<Vec<Vec<f64>>>,
+    /// Times that the workload did its thing, lines, losses.
+    seen: Vec<Vec<(f64, u64, u64)>>,
+}
+
+/// Workload, tracer, connections, lines, losses.
+type Loss = (&'static str, Tracer, f64, u64, u64);
+
+impl Runs {
+    fn new(tracers: usize) -> Self {
+        let each = vec![vec![Vec::new(); tracers]; WORKLOADS.len()];
+        Self {
+            times: each.clone(),
+            readers: each,
+            seen: vec![vec![(0.0, 0, 0); tracers]; WORKLOADS.len()],
+        }
+    }
+
+    /// Runs a workload beside a tracer; gives how often it did its thing.
+    fn run(
+        &mut self,
+        bench: &Bench,
+        (at, index): (usize, usize),
+        arguments: &[&str],
+        tracer: &Running,
+    ) -> Result<f64> {
+        let cpu = || tracer.pid().map_or(Ok(0.0), measure::cpu_of);
+        let before = cpu()?;
+        let (count, seconds) = workload(bench, arguments)?;
+        self.readers[at][index].push((cpu()? - before) / count * 1e9);
+        self.times[at][index].push(seconds / count * 1e9);
+        Ok(count)
+    }
+
+    /// The table of ratios, and what was lost.
+    fn tell(&self, report: &mut Report, tracers: &[Tracer]) -> (Vec<Vec<String>>, Vec<Loss>) {
+        let mut header = vec!["workload".to_owned(), "ns for one, untraced".to_owned()];
+        header.extend(
+            tracers
+                .iter()
+                .skip(1)
+                .map(|tracer| tracer.name().to_owned()),
+        );
+        let mut table = vec![header];
+        let mut losses = Vec::new();
+        let mut noise = Vec::new();
+        for (at, (name, what, _, stateful)) in WORKLOADS.iter().enumerate() {
+            let times_of = &self.times[at];
+            let untraced = median(&times_of[0]);
+            report.fact(&format!("hot.{name}.ns"), untraced);
+            let mut row = vec![format!("{name}: {what}"), format!("{untraced:.0}")];
+            for (index, tracer) in tracers.iter().enumerate().skip(1) {
+                if times_of[index].is_empty() {
+                    row.push(String::new());
+                    continue;
+                }
+                let ratio = paired(&times_of[index], &times_of[0]);
+                report.fact(&format!("hot.{name}.{tracer:?}"), ratio);
+                let reader = median(&self.readers[at][index]);
+                report.fact(&format!("{name}.reader.{tracer:?}"), reader);
+                row.push(times(ratio));
+                if *stateful {
+                    let (count, lines, lost) = self.seen[at][index];
+                    report.fact(&format!("lost.{name}.{tracer:?}"), lost as f64);
+                    losses.push((*name, *tracer, count, lines, lost));
+                }
+            }
+            if !stateful {
+                let (least, most) = spread(&times_of[0]);
+                noise.push((most - least) / untraced);
+            }
+            table.push(row);
+        }
+        let (least, most) = spread(&noise);
+        report.fact("noise.least", least);
+        report.fact("noise.most", most);
+        (table, losses)
+    }
+}
+
 /// All workloads under all tracers.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     report.heading("Hot path: what the host pays");
@@ -62,57 +146,35 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
             )),
         }
     }
-    let mut header = vec!["workload".to_owned(), "ns for one, untraced".to_owned()];
-    header.extend(
-        tracers
-            .iter()
-            .skip(1)
-            .map(|tracer| tracer.name().to_owned()),
-    );
-    let mut table = vec![header];
-    let mut losses = Vec::new();
-    let rounds = if bench.quick { 3 } else { 7 };
-    for (name, what, arguments, stateful) in WORKLOADS {
-        eprintln!("bench: {name}");
-        let mut times_of = vec![Vec::new(); tracers.len()];
-        let mut seen = vec![(0.0, 0u64, 0u64); tracers.len()];
-        for _ in 0..rounds {
-            for (index, tracer) in tracers.iter().enumerate() {
-                // A peer that only hooks TCP states is not asked about the rest.
-                if !stateful && matches!(tracer, Tracer::Tcpstates | Tracer::Bpftrace) {
-                    continue;
+    let mut runs = Runs::new(tracers.len());
+    let rounds = if bench.quick { 3 } else { 5 };
+    for round in 0..rounds {
+        eprintln!("bench: hot path, round {} of {rounds}", round + 1);
+        for (index, tracer) in tracers.iter().enumerate() {
+            for (at, (_, _, arguments, stateful)) in WORKLOADS.iter().enumerate() {
+                if *stateful {
+                    // One tracer each, so that what it lost is known of each.
+                    let running = Running::start(bench, *tracer)?;
+                    let count = runs.run(bench, (at, index), arguments, &running)?;
+                    let found = running.stop()?;
+                    let seen = &mut runs.seen[at][index];
+                    *seen = (seen.0 + count, seen.1 + found.lines, seen.2 + found.lost);
                 }
-                let running = Running::start(bench, *tracer)?;
-                let (count, seconds) = workload(bench, arguments)?;
-                times_of[index].push(seconds / count * 1e9);
-                let found = running.stop()?;
-                seen[index].0 += count;
-                seen[index].1 += found.lines;
-                seen[index].2 += found.lost;
             }
-        }
-        let mut row = vec![
-            format!("{name}: {what}"),
-            format!("{:.0}", median(&times_of[0])),
-        ];
-        for index in 1..tracers.len() {
-            if times_of[index].is_empty() {
-                row.push("".to_owned());
+            // A peer that only hooks TCP states is not asked about the rest.
+            if matches!(tracer, Tracer::Tcpstates | Tracer::Bpftrace) {
                 continue;
             }
-            let ratio = paired(&times_of[index], &times_of[0]);
-            report.fact(&format!("hot.{name}.{:?}", tracers[index]), ratio);
-            row.push(times(ratio));
-        }
-        table.push(row);
-        if *stateful {
-            for (index, tracer) in tracers.iter().enumerate().skip(1) {
-                let (count, lines, lost) = seen[index];
-                report.fact(&format!("lost.{name}.{tracer:?}"), lost as f64);
-                losses.push((*name, *tracer, count, lines, lost));
+            let running = Running::start(bench, *tracer)?;
+            for (at, (_, _, arguments, stateful)) in WORKLOADS.iter().enumerate() {
+                if !stateful {
+                    runs.run(bench, (at, index), arguments, &running)?;
+                }
             }
+            running.stop()?;
         }
     }
+    let (table, losses) = runs.tell(report, &tracers);
     for (index, row) in table.iter().enumerate() {
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         report.row(&cells);
@@ -146,7 +208,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn workload(bench: &Bench, arguments: &[&str]) -> Result<(f64, f64)> {
-    let seconds = if bench.quick { "0.7" } else { "2" };
+    let seconds = if bench.quick { "0.5" } else { "1" };
     let mut all = arguments.to_vec();
     all.extend(["--seconds", seconds]);
     Load::start(&all)?.finish()
@@ -156,16 +218,14 @@ fn workload(bench: &Bench, arguments: &[&str]) -> Result<(f64, f64)> {
 fn programs(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
     report.subheading("Nanoseconds for one run of a BPF program");
     report.text(
-        "The kernel's own statistics (`kernel.bpf_stats_enabled`), in runs of their own: reading the \
+        "The kernel's own statistics (`BPF_ENABLE_STATS`), in runs of their own: reading the \
          clock twice is part of each number. Programs on timers run for every timer of the host; those \
          that are not a socket's end after two loads.",
     );
-    let switch = "/proc/sys/kernel/bpf_stats_enabled";
-    let before = fs::read_to_string(switch).context("read bpf_stats_enabled")?;
-    fs::write(switch, "1").context("turn the BPF statistics on")?;
-    let done = programs_of(bench, report, tracers);
-    fs::write(switch, before.trim()).context("turn the BPF statistics off")?;
-    done
+    let kept = enable_stats(Stats::RunTime).context("keep BPF statistics")?;
+    programs_of(bench, report, tracers)?;
+    drop(kept);
+    idle(bench, report)
 }
 
 fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
@@ -186,11 +246,14 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
         for (column, arguments) in loads.into_iter().enumerate() {
             let running = Running::start(bench, tracer)?;
             let before = running.programs()?;
-            workload(bench, arguments)?;
+            let (count, _) = workload(bench, arguments)?;
+            let (mut all_runs, mut all_ns) = (0, 0);
             for program in running.programs()? {
                 let then = before.iter().find(|then| then.id == program.id);
                 let (runs, ns) = then.map_or((0, 0), |then| (then.runs, then.nanoseconds));
                 let (runs, ns) = (program.runs - runs, program.nanoseconds - ns);
+                all_runs += runs;
+                all_ns += ns;
                 let each = if runs == 0 {
                     0.0
                 } else {
@@ -205,6 +268,10 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
                 }
             }
             running.stop()?;
+            if column == 0 {
+                report.fact(&format!("storm.runs.{tracer:?}"), all_runs as f64 / count);
+                report.fact(&format!("storm.programs.{tracer:?}"), all_ns as f64 / count);
+            }
         }
         rows.retain(|(_, columns)| columns.iter().any(|(_, runs)| *runs > 100));
         for (name, columns) in rows {
@@ -221,7 +288,7 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
             report.row(&cells);
         }
     }
-    idle(bench, report)
+    Ok(())
 }
 
 /// What a tracer costs when nothing happens.
@@ -231,7 +298,7 @@ fn idle(bench: &Bench, report: &mut Report) -> Result<()> {
         Err(_) => Running::start(bench, Tracer::Table)?,
     };
     let pid = tracer.pid().context("the tracer")?;
-    let seconds = if bench.quick { 3 } else { 20 };
+    let seconds = if bench.quick { 3 } else { 15 };
     let before = measure::cpu_of(pid)?;
     std::thread::sleep(std::time::Duration::from_secs(seconds));
     let share = (measure::cpu_of(pid)? - before) / seconds as f64;

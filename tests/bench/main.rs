@@ -4,6 +4,7 @@
 //! that it holds when the machine drifts. The workloads are this same program, started as `load`.
 
 mod goals;
+mod growth;
 mod hot;
 mod load;
 mod measure;

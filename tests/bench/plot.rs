@@ -1,4 +1,4 @@
-//! Curves over the number of sockets, both axes logarithmic, as SVG.
+//! Curves, both axes logarithmic, as SVG.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use plotters::{prelude::*, style::FontStyle};
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,
-    /// Sockets and value.
+    /// What grows, and the value.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -23,14 +23,20 @@ impl Series {
 }
 
 /// Draws curves into a file.
-pub(crate) fn draw(path: &Path, title: &str, unit: &str, curves: &[Series]) -> Result<()> {
-    draw_all(path, title, unit, curves).map_err(|error| anyhow!("draw {}: {error}", path.display()))
+pub(crate) fn draw(
+    path: &Path,
+    title: &str,
+    (of, unit): (&str, &str),
+    curves: &[Series],
+) -> Result<()> {
+    draw_all(path, title, (of, unit), curves)
+        .map_err(|error| anyhow!("draw {}: {error}", path.display()))
 }
 
 fn draw_all(
     path: &Path,
     title: &str,
-    unit: &str,
+    (of, unit): (&str, &str),
     curves: &[Series],
 ) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let all = || curves.iter().flat_map(|curve| &curve.points);
@@ -49,11 +55,7 @@ fn draw_all(
             span(all().map(|p| p.0).collect()).log_scale(),
             span(all().map(|p| p.1).collect()).log_scale(),
         )?;
-    chart
-        .configure_mesh()
-        .x_desc("sockets")
-        .y_desc(unit)
-        .draw()?;
+    chart.configure_mesh().x_desc(of).y_desc(unit).draw()?;
     for (index, curve) in curves.iter().enumerate() {
         let colour = Palette99::pick(index).to_rgba();
         chart

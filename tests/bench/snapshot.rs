@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
 
 use crate::{
     measure::{self, Bench, Cost, Load, cost, enter},
     report::{Report, ms, times},
     stats::{median, paired, spread},
-    tracer::{Running, Tracer},
+    tracer::{Program, Running, Tracer},
 };
 
 /// Name, program (`None` is ours), arguments, environment.
@@ -55,17 +56,15 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     report.text(
         "Paired runs in turns; every program writes to a file in the same directory. The ratio is the \
          median over the rounds of netstat's wall time divided by the program's in the same round. \
-         Peak memory is that of the process; system calls are counted by strace in a run of their own.",
+         Peak memory is that of the process; system calls are counted by strace in a run of their own, \
+         of peers up to 100,000 sockets.",
     );
     let mut sizes = vec![(50, 1), (1_000, 5), (10_000, 10), (100_000, 100)];
     if !bench.quick {
-        sizes.push((bench.most, 100));
+        sizes.extend([(19_000, 1), (bench.most, 100)]);
     }
     for (sockets, processes) in sizes {
         size(bench, report, sockets, processes)?;
-    }
-    if !bench.quick {
-        size(bench, report, 19_000, 1)?;
     }
     Ok(())
 }
@@ -80,12 +79,11 @@ fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) ->
         &processes.to_string(),
     ])?;
     let netns = load.netns()?;
-    let rounds = match (bench.quick, sockets) {
-        (true, 50_000..) => 3,
-        (true, _) => 7,
-        (false, 50_000..) => 7,
-        (false, _) => 25,
-    };
+    let Effort {
+        least,
+        most,
+        seconds,
+    } = Effort::of(bench, sockets);
     let agent = start_agent(bench, report, &netns);
     let mut names: Vec<&str> = CONTESTANTS.iter().map(|(name, ..)| *name).collect();
     names.push(COPY);
@@ -96,7 +94,14 @@ fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) ->
     let printed = bench.scratch.join("netstat");
     let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); names.len()];
     let mut calls = vec![None; names.len()];
-    for round in 0..=rounds {
+    let mut begin = Instant::now();
+    for round in 0..=most {
+        if round > least && begin.elapsed() > seconds {
+            break;
+        }
+        if round == 1 {
+            begin = Instant::now();
+        }
         for (index, name) in names.iter().enumerate() {
             let mut command = match CONTESTANTS.get(index) {
                 Some(contestant) => listing(bench, contestant),
@@ -108,12 +113,16 @@ fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) ->
                 None => from_agent(bench),
             };
             if round == 0 {
-                // Warms the caches, and counts.
-                calls[index] = measure::system_calls(&command, &netns, &bench.scratch)
-                    .with_context(|| format!("strace of {name}"))?;
-                if index == 0 {
+                // Warms the caches, and counts. Our bytes are netstat's, and come sooner.
+                if index == 1 {
+                    let mut command = listing(bench, &CONTESTANTS[1]);
                     enter(&mut command, &netns);
                     cost(&mut command, &printed)?;
+                }
+                let peer = CONTESTANTS.get(index).is_some_and(|peer| peer.1.is_some());
+                if !(peer && sockets > COUNTED) {
+                    calls[index] = measure::system_calls(&command, &netns, &bench.scratch)
+                        .with_context(|| format!("strace of {name}"))?;
                 }
                 continue;
             }
@@ -121,9 +130,125 @@ fn size(bench: &Bench, report: &mut Report, sockets: usize, processes: usize) ->
             costs[index].push(cost(&mut command, &sink)?);
         }
     }
-    drop(agent);
+    let rounds = costs[0].len();
     table(report, sockets, processes, rounds, &names, &costs, &calls);
+    if let Some(agent) = &agent {
+        with_agent(bench, report, agent, &netns, sockets)?;
+    }
+    drop(agent);
     continuous(bench, report, &netns, sockets, &costs[0])?;
+    Ok(())
+}
+
+/// More sockets than that are not listed by a peer under strace: it would take minutes.
+const COUNTED: usize = 100_000;
+
+/// How often a listing is measured.
+struct Effort {
+    least: usize,
+    most: usize,
+    /// No further round begins after so long.
+    seconds: Duration,
+}
+
+impl Effort {
+    fn of(bench: &Bench, sockets: usize) -> Self {
+        let (least, most, seconds) = match (bench.quick, sockets) {
+            (true, 50_000..) => (2, 3, 20),
+            (true, _) => (3, 7, 5),
+            (false, ..1_000) => (15, 40, 8),
+            (false, ..50_000) => (5, 25, 10),
+            (false, ..=COUNTED) => (5, 9, 60),
+            (false, _) => (1, 3, 60),
+        };
+        Self {
+            least,
+            most,
+            seconds: Duration::from_secs(seconds),
+        }
+    }
+}
+
+/// The agent's memory, what its passes cost in the kernel, and several clients at once.
+fn with_agent(
+    bench: &Bench,
+    report: &mut Report,
+    agent: &Running,
+    netns: &File,
+    sockets: usize,
+) -> Result<()> {
+    let pid = agent.pid().context("the agent")?;
+    let rss = measure::memory_of(pid, "VmRSS")?;
+    report.fact(&format!("agent.rss.{sockets}"), rss);
+    report.text(&format!(
+        "The agent after it: {:.1} MB resident, {:.1} MB at most.",
+        rss / 1e6,
+        measure::memory_of(pid, "VmHWM")? / 1e6
+    ));
+    if sockets < 50_000 {
+        return Ok(());
+    }
+    let kept = enable_stats(Stats::RunTime).context("keep BPF statistics")?;
+    let before = agent.programs()?;
+    const LISTINGS: u32 = 5;
+    for _ in 0..LISTINGS {
+        let mut command = from_agent(bench);
+        enter(&mut command, netns);
+        cost(&mut command, &bench.scratch.join("listing"))?;
+    }
+    let after = agent.programs()?;
+    drop(kept);
+    let each = |prefix: &str| {
+        let of = |programs: &[Program]| -> u64 {
+            let ours = programs
+                .iter()
+                .filter(|program| program.name.starts_with(prefix));
+            ours.map(|program| program.nanoseconds).sum()
+        };
+        (of(&after) - of(&before)) as f64 / f64::from(LISTINGS) / sockets as f64
+    };
+    let (rows, descriptors) = (each("refresh"), each("iter_fds"));
+    report.text(&format!(
+        "In the kernel, for each socket of a listing: {rows:.0} ns of a CPU for its row, {descriptors:.0} ns for its \
+         descriptor."
+    ));
+    if sockets == 100_000 {
+        report.fact("pass.rows", rows);
+        report.fact("pass.descriptors", descriptors);
+    }
+    at_once(bench, report, netns, sockets)
+}
+
+/// Several clients at the same time.
+fn at_once(bench: &Bench, report: &mut Report, netns: &File, sockets: usize) -> Result<()> {
+    report.row(&["clients at once", "ms until all are done"]);
+    report.rule(2);
+    for clients in [1, 2, 4, 8] {
+        let mut walls = Vec::new();
+        for _ in 0..3 {
+            let begin = Instant::now();
+            let children: Result<Vec<_>> = (0..clients)
+                .map(|client| {
+                    let mut command = from_agent(bench);
+                    enter(&mut command, netns);
+                    command
+                        .stdout(File::create(bench.scratch.join(format!("client{client}")))?)
+                        .stderr(Stdio::null());
+                    Ok(command.spawn()?)
+                })
+                .collect();
+            for mut child in children? {
+                let status = child.wait()?;
+                anyhow::ensure!(
+                    status.success(),
+                    "a client of the agent ended with {status}"
+                );
+            }
+            walls.push(begin.elapsed().as_secs_f64());
+        }
+        report.fact(&format!("clients.{sockets}.{clients}"), median(&walls));
+        report.row(&[&clients.to_string(), &ms(median(&walls))]);
+    }
     Ok(())
 }
 
@@ -140,7 +265,7 @@ fn listing(bench: &Bench, (_, program, arguments, environment): &Contestant) -> 
     command
 }
 
-fn from_agent(bench: &Bench) -> Command {
+pub(crate) fn from_agent(bench: &Bench) -> Command {
     let mut command = Command::new(&bench.program);
     command
         .arg("-anpt")
@@ -149,7 +274,7 @@ fn from_agent(bench: &Bench) -> Command {
     command
 }
 
-fn start_agent(bench: &Bench, report: &mut Report, netns: &File) -> Option<Running> {
+pub(crate) fn start_agent(bench: &Bench, report: &mut Report, netns: &File) -> Option<Running> {
     match Running::start_in(bench, Tracer::Agent, Some(netns)) {
         Ok(running) => Some(running),
         Err(error) => {
@@ -209,6 +334,12 @@ fn table(
             times(ratio)
         ));
     }
+    for (name, fact) in [("ss -ant", "ss_ms"), (COPY, "copy_ms"), (AGENT, "agent_ms")] {
+        if let Some(index) = index(name) {
+            let ms = median(&wall(index)) * 1e3;
+            report.fact(&format!("snapshot.{sockets}.{fact}"), ms);
+        }
+    }
     if let Some(ours) = index("netstat-bpf -anpt, source kernel") {
         let rss: Vec<f64> = costs[ours].iter().map(|c| c.rss).collect();
         report.fact(&format!("rss.{sockets}.{processes}"), median(&rss));
@@ -234,7 +365,7 @@ fn continuous(
         .stderr(Stdio::null());
     enter(&mut command, netns);
     let mut child = command.spawn().context("start netstat-bpf -c")?;
-    let rounds = if bench.quick { 4 } else { 10 };
+    let rounds = if bench.quick { 3 } else { 6 };
     let result = (|| -> Result<(f64, f64, f64)> {
         // The first rounds pay for the start.
         let (_, round) = wait_rounds(&sink, 2)?;

@@ -14,7 +14,7 @@ use std::{
 
 use netstat_tests::{fixture::Bench, wait};
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .output();
@@ -23,7 +23,7 @@ fn ip(arguments: &str) {
 }
 
 /// A socket that std does not make.
-fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> OwnedFd {
     // SAFETY: no pointers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
     assert!(
@@ -459,4 +459,119 @@ fn output_that_cannot_be_written() {
             }
         }
     });
+}
+
+/// Scenario 63 and more: standard error in the same file or pipe falls between the same bytes.
+#[test]
+fn both_streams_in_one() {
+    Bench::run(|bench| {
+        bench.cover_proc();
+        crate::options::fixture(bench);
+        for rows in [0, 20, 50, 51, 102, 300] {
+            let mut text = "header\n".to_owned();
+            for inode in 0..rows {
+                text += &format!(
+                    "{inode:4}: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 \
+                     00000000 0 0 {inode} 1 0 100 0 0 10 0\n"
+                );
+                if inode % 40 == 39 {
+                    text += "bogus\n";
+                }
+            }
+            bench.write("net/tcp", text);
+            for line in ["-anv", "-an", "-tSn", "-tan", "-anx2", "-anvpeo", "-lnW"] {
+                for script in [
+                    "exec -a netstat \"$0\" \"$@\" 2>&1",
+                    "exec -a netstat \"$0\" \"$@\" 2>&1 | cat",
+                    "both=$(mktemp); (exec -a netstat \"$0\" \"$@\" > $both 2>&1); cat $both; rm $both",
+                ] {
+                    bench.compare_through(script, &[line]);
+                }
+            }
+        }
+    });
+}
+
+/// Internet sockets of every kind, in no state that ends by itself.
+pub(crate) struct Sockets {
+    _listeners: Vec<TcpListener>,
+    _streams: Vec<TcpStream>,
+    _datagrams: Vec<UdpSocket>,
+    _others: Vec<OwnedFd>,
+}
+
+impl Sockets {
+    /// Opens them in the caller's namespace, where `lo` is up.
+    pub(crate) fn open() -> Self {
+        ip("addr add 2001:db8:1234:5678::1/128 dev lo nodad");
+        ip("addr add 2001:db8:1234:5678:9abc:def0:1234:5678/128 dev lo nodad");
+        let hosts = [
+            "127.0.0.1:22",
+            "[::1]:22",
+            "[2001:db8:1234:5678::1]:443",
+            "[2001:db8:1234:5678:9abc:def0:1234:5678]:65535",
+            "0.0.0.0:0",
+        ];
+        let mut listeners: Vec<_> = hosts
+            .iter()
+            .map(|host| TcpListener::bind(host).expect("listen"))
+            .collect();
+        let dual = TcpListener::bind("[::]:0").expect("listen");
+        let port = dual.local_addr().expect("an address").port();
+        let mut streams = Vec::new();
+        for at in 0..12 {
+            let host = ["127.0.0.1", "::1", "2001:db8:1234:5678::1"][at % 3];
+            streams.push(TcpStream::connect((host, port)).expect("connect"));
+            if at > 3 {
+                streams.push(dual.accept().expect("accept").0);
+            }
+        }
+        for stream in &mut streams[5..8] {
+            // To be read by nobody.
+            std::io::Write::write_all(stream, b"waiting").expect("write");
+        }
+        listeners.push(dual);
+        const MPTCP: i32 = 262;
+        let mptcp = socket(libc::AF_INET, libc::SOCK_STREAM, MPTCP);
+        address_call(libc::bind, &mptcp, [127, 0, 0, 1], 4000);
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::listen(mptcp.as_raw_fd(), 4) }, 0);
+        let caller = socket(libc::AF_INET, libc::SOCK_STREAM, MPTCP);
+        address_call(libc::connect, &caller, [127, 0, 0, 1], 4000);
+        let mut datagrams: Vec<_> = (0..20)
+            .map(|at| ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"][at % 4])
+            .chain([
+                "[::ffff:127.0.0.1]:5004",
+                "127.0.0.2:5000",
+                "127.0.0.3:5000",
+            ])
+            .map(|host| UdpSocket::bind(host).expect("bind"))
+            .collect();
+        for (own, other) in [
+            ("127.0.0.1:0", "127.0.0.2:5000"),
+            ("[::]:0", "[2001:db8:1234:5678::1]:443"),
+            ("[::]:0", "[::ffff:127.0.0.3]:5000"),
+        ] {
+            let socket = UdpSocket::bind(own).expect("bind");
+            socket.connect(other).expect("connect");
+            datagrams.push(socket);
+        }
+        datagrams[0]
+            .send_to(b"queued", "127.0.0.2:5000")
+            .expect("send");
+        let lite = socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE);
+        address_call(libc::bind, &lite, [127, 0, 0, 1], 4321);
+        let raw = [
+            (libc::AF_INET, libc::IPPROTO_ICMP),
+            (libc::AF_INET, libc::IPPROTO_RAW),
+            (libc::AF_INET6, libc::IPPROTO_ICMPV6),
+        ]
+        .map(|(family, protocol)| socket(family, libc::SOCK_RAW, protocol));
+        Self {
+            _listeners: listeners,
+            _streams: streams,
+            _datagrams: datagrams,
+            _others: raw.into_iter().chain([mptcp, caller, lite]).collect(),
+        }
+    }
 }

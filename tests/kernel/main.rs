@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_load;
+mod audit;
 mod builders;
 mod json;
 mod kinds;
@@ -10,11 +11,19 @@ mod log_ends;
 mod log_gaps;
 mod log_output;
 mod losses;
+mod losses_agent;
 mod metrics;
+mod netns;
 mod owners;
+mod owners_log;
+mod owners_names;
+mod owners_namespaces;
+mod owners_tables;
+mod owners_uring;
 mod random;
 mod rescans;
 mod rights;
 mod seeds;
 mod states;
 mod storm;
+mod synflood;

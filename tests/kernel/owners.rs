@@ -14,7 +14,7 @@ use netstat_tests::{
 
 /// Runs one script under a `-c` that is older than its sockets; it returns the processes that are to
 /// live on, and everything must agree, now and in a `-c` that comes after.
-fn check(script: impl FnOnce(&Stage<'_>) -> Vec<Actor> + Send) {
+pub(crate) fn check(script: impl FnOnce(&Stage<'_>) -> Vec<Actor> + Send) {
     within(|net| {
         let early = Continuous::start(net, &["-anpt"]);
         let stage = Stage { net };
@@ -28,39 +28,44 @@ fn check(script: impl FnOnce(&Stage<'_>) -> Vec<Actor> + Send) {
     });
 }
 
-struct Stage<'a> {
-    net: &'a Net,
+/// Where a script plays.
+pub(crate) struct Stage<'a> {
+    pub(crate) net: &'a Net,
 }
 
 impl Stage<'_> {
-    fn actor(&self) -> Actor {
+    pub(crate) fn actor(&self) -> Actor {
         self.net.actor()
     }
 
     /// What netstat itself says of a socket, by its local address: the script did what it meant.
     #[track_caller]
-    fn expect(&self, local: SocketAddr, owner: Option<u32>) {
+    pub(crate) fn expect(&self, local: SocketAddr, owner: Option<u32>) {
+        let local = local.to_string();
+        self.expect_row(&format!("{local} owned by {owner:?}"), |row| {
+            row.local == local && row.owner == owner
+        });
+    }
+
+    /// netstat itself has a row like this.
+    #[track_caller]
+    pub(crate) fn expect_row(&self, what: &str, wanted: impl Fn(&Row) -> bool) {
         let mut seen = Vec::new();
         let found = wait::try_until(|| {
             seen = Row::parse_all(&real(self.net, &COLUMNS).stdout);
-            seen.iter()
-                .any(|row| row.local == local.to_string() && row.owner == owner)
-                .then_some(())
+            seen.iter().any(&wanted).then_some(())
         });
-        assert!(
-            found.is_some(),
-            "{local} should be owned by {owner:?}: {seen:#?}"
-        );
+        assert!(found.is_some(), "no row {what}: {seen:#?}");
     }
 }
 
 /// A listener on loopback in an actor.
-fn listen(actor: &Actor) -> (Fd, SocketAddr) {
+pub(crate) fn listen(actor: &Actor) -> (Fd, SocketAddr) {
     actor.listen("127.0.0.1:0")
 }
 
 /// A connected socket at either end: listener's owner, caller, and their descriptors.
-fn connection(server: &Actor, client: &Actor) -> (Fd, Fd, SocketAddr) {
+pub(crate) fn connection(server: &Actor, client: &Actor) -> (Fd, Fd, SocketAddr) {
     let (listener, address) = listen(server);
     let (called, local) = client.connect(address);
     (server.accept(listener), called, local)
@@ -188,7 +193,7 @@ fn closed_by_exec_in_one_of_two() {
 }
 
 /// Two processes joined by a unix socket; the second was forked before the first had anything else.
-fn joined(stage: &Stage<'_>) -> (Actor, Fd, Actor, Fd) {
+pub(crate) fn joined(stage: &Stage<'_>) -> (Actor, Fd, Actor, Fd) {
     let sender = stage.actor();
     let (one, other) = sender.pair();
     let receiver = sender.fork();

@@ -1,6 +1,10 @@
 //! A running `-c` seeds once: no later round reads /proc/net/tcp or walks /proc/PID/fd.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use netstat_tests::{
     continuous::Continuous,
@@ -23,14 +27,8 @@ fn check(args: &[&str]) {
     within(|net| {
         let (server, client) = (net.actor(), net.actor());
         let (listener, address) = server.listen("127.0.0.1:0");
-        let trace = net.dir().join("trace");
-        let mut command = strace(net);
-        command
-            .arg("-o")
-            .arg(&trace)
-            .arg(ours_path())
-            .arg("-c")
-            .args(args);
+        let (mut command, trace) = traced(net, "trace");
+        command.arg("-c").args(args);
         let mut live = [Continuous::adopt(command, args)];
         assert_live(net, &mut live);
         let seeded = fs::read_to_string(&trace).expect("read the trace").len();
@@ -49,16 +47,31 @@ fn check(args: &[&str]) {
         assert_live(net, &mut live);
         drop(child);
 
-        let text = fs::read_to_string(&trace).expect("read the trace");
-        let (_, later) = text.split_at(seeded);
-        let rescans: Vec<_> = later.lines().filter(|line| is_rescan(line)).collect();
-        assert!(
-            rescans.is_empty(),
-            "rounds after the first rescan, in {} calls like\n{}",
-            rescans.len(),
-            rescans[..rescans.len().min(8)].join("\n")
-        );
+        assert_none(&trace, seeded);
     });
+}
+
+/// netstat-bpf under strace, and the file that it writes to.
+pub(crate) fn traced(net: &Net, name: &str) -> (Command, PathBuf) {
+    let trace = net.dir().join(name);
+    let mut command = strace(net);
+    command.arg("-o").arg(&trace).arg(ours_path());
+    (command, trace)
+}
+
+/// No call after so many bytes of the trace is one of a rescan.
+#[track_caller]
+pub(crate) fn assert_none(trace: &Path, seeded: usize) {
+    let text = fs::read_to_string(trace).expect("read the trace");
+    let (_, later) = text.split_at(seeded);
+    assert!(!later.is_empty(), "nothing was traced");
+    let rescans: Vec<_> = later.lines().filter(|line| is_rescan(line)).collect();
+    assert!(
+        rescans.is_empty(),
+        "rounds after the first rescan, in {} calls like\n{}",
+        rescans.len(),
+        rescans[..rescans.len().min(8)].join("\n")
+    );
 }
 
 /// A line of strace that reads a socket table, or lists the descriptors of a process.

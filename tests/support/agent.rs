@@ -14,7 +14,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{netns::Net, oracle::ours_path, wait};
+use crate::{mounted::outside, netns::Net, oracle::ours_path, wait};
 
 /// The agent; killed and reaped when dropped.
 pub struct Agent {
@@ -30,6 +30,15 @@ impl Agent {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self::start_at(net, &net.dir().join(format!("agent-{number}.sock")), &[])
+    }
+
+    /// Starts an agent outside of the test's namespace and waits until it serves.
+    #[track_caller]
+    pub fn begin_outside(net: &Net) -> Self {
+        let socket = net.dir().join("agent-outside.sock");
+        let mut agent = Self::begin(outside(ours_path()), &socket, &[]);
+        agent.await_service();
+        agent
     }
 
     /// Starts an agent on a socket, with more arguments, and waits until it serves.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{netns::Net, oracle::ours_path, wait};
+use crate::{netns::Net, oracle::ours_path, procs, wait};
 
 const FIRST_LINE: &str = "Active Internet connections";
 
@@ -165,8 +165,6 @@ fn is_first(line: &str) -> bool {
 
 impl Drop for Continuous {
     fn drop(&mut self) {
-        // Both fail only for a process that is gone, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        procs::end(&mut self.child);
     }
 }

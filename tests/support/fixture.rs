@@ -5,7 +5,11 @@ use std::{
     fmt::Write as _,
     fs,
     io::{BufRead as _, BufReader, ErrorKind},
-    os::unix::{fs::symlink, process::CommandExt},
+    iter::zip,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -17,7 +21,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::oracle::ours_path;
+use crate::{live::Live, oracle::ours_path};
 
 /// The reference.
 pub const REFERENCE: &str = "/usr/bin/netstat";
@@ -114,6 +118,8 @@ pub struct Bench {
     directory: TempDir,
     /// What stands over files of the system.
     covers: TempDir,
+    /// Our program.
+    ours: PathBuf,
     /// The test's numbers.
     pub random: Random,
     seed: u64,
@@ -164,6 +170,7 @@ impl Bench {
         let bench = Self {
             directory,
             covers: tempfile::tempdir().expect("a temporary directory"),
+            ours: ours_path(),
             random,
             seed,
             compared: 0,
@@ -193,20 +200,43 @@ impl Bench {
         .expect("the fixture over /proc");
     }
 
+    /// From now on ours is a copy that every user can run: the build directory may be closed.
+    ///
+    /// # Panics
+    /// It cannot be copied.
+    pub fn let_all_run_ours(&mut self) {
+        let copy = self.covers.path().join("netstat-bpf");
+        fs::copy(&self.ours, &copy).expect("copy netstat-bpf to where every user can run it");
+        for path in [self.covers.path(), &copy] {
+            let all = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(path, all).expect("let every user run it");
+        }
+        self.ours = copy;
+    }
+
     /// Puts a text over a file of the system, for this test alone.
     ///
     /// # Panics
     /// The file does not exist, or the mount fails.
     pub fn cover_file(&self, path: &str, text: &str) {
+        let own = self.rewrite_cover(path, text);
+        let none = None::<&str>;
+        mount(Some(&own), path, none, MsFlags::MS_BIND, none)
+            .unwrap_or_else(|error| panic!("a text over {path}: {error}"));
+    }
+
+    /// Changes the text that stands over a file of the system; gives where it is kept.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn rewrite_cover(&self, path: &str, text: &str) -> PathBuf {
         // Not in the directory that stands for /proc, which tests empty.
         let own = self
             .covers
             .path()
             .join(path.trim_start_matches('/').replace('/', "-"));
         fs::write(&own, text).unwrap_or_else(|error| panic!("write {}: {error}", own.display()));
-        let none = None::<&str>;
-        mount(Some(&own), path, none, MsFlags::MS_BIND, none)
-            .unwrap_or_else(|error| panic!("a text over {path}: {error}"));
+        own
     }
 
     /// Writes a file of the fixture.
@@ -263,17 +293,19 @@ impl Bench {
     ///
     /// Real namespaces change by themselves: IPv6 addresses come to be used a second after their
     /// device. A difference counts unless the reference then differs from itself; then both are
-    /// asked anew, and the last time every difference counts.
+    /// asked anew, and the last time every difference counts. So they are where owners are told: a
+    /// child of another test, which has not executed its program yet, holds our sockets too, and its
+    /// number may be lower.
     pub fn compare_with(&mut self, arguments: &[&str], change: impl Fn(&mut Command)) {
-        let run = |program: &OsStr| start(program, arguments, &change);
-        let (reference, program) = (OsStr::new(REFERENCE), ours_path());
+        let run = |program: &OsStr| run_once(program, arguments, &change);
+        let (reference, program) = (OsStr::new(REFERENCE), self.ours.clone());
         let (mut real, mut ours) = (run(reference), run(program.as_os_str()));
         for _ in 1..ATTEMPTS {
             if is_same(&real, &ours) {
                 break;
             }
             let after = run(reference);
-            if is_same(&real, &after) {
+            if is_same(&real, &after) && !tells_owners(arguments) {
                 break;
             }
             (real, ours) = (after, run(program.as_os_str()));
@@ -281,7 +313,8 @@ impl Bench {
         self.judge(arguments, &real, &ours);
     }
 
-    fn judge(&mut self, arguments: &[&str], real: &Output, ours: &Output) {
+    /// Keeps the difference of what both said, if there is one.
+    pub fn judge(&mut self, arguments: &[&str], real: &Output, ours: &Output) {
         self.compared += 1;
         if !is_same(real, ours) {
             self.differences
@@ -290,17 +323,26 @@ impl Bench {
     }
 
     /// As [`Self::compare`], with both started by a script of bash: `$0` is the program, `$@` its
-    /// arguments.
-    pub fn compare_through(&mut self, script: &str, arguments: &[&str]) {
-        let [real, ours] = [OsStr::new(REFERENCE), ours_path().as_os_str()].map(|program| {
+    /// arguments. Gives what the reference printed.
+    pub fn compare_through(&mut self, script: &str, arguments: &[&str]) -> String {
+        let run = |program: &OsStr| {
             let mut command = Command::new("bash");
             command.args(["-c", script]).arg(program).args(arguments);
             command
                 .env("LC_ALL", "C")
                 .output()
                 .unwrap_or_else(|error| panic!("run bash: {error}"))
-        });
+        };
+        let both = || [OsStr::new(REFERENCE), self.ours.as_os_str()].map(run);
+        let [mut real, mut ours] = both();
+        for _ in 1..ATTEMPTS {
+            if is_same(&real, &ours) || !tells_owners(arguments) {
+                break;
+            }
+            [real, ours] = both();
+        }
         self.judge(arguments, &real, &ours);
+        String::from_utf8_lossy(&real.stdout).into_owned()
     }
 
     /// As [`Self::compare`], for a listing that has no end: two rounds, which begin with `first`.
@@ -308,6 +350,11 @@ impl Bench {
         let [real, ours] = self.rounds(arguments, first);
         let begun = real.lines().filter(|line| line.starts_with(first));
         assert_eq!(begun.count(), 2, "netstat {arguments:?} ends: {real}");
+        self.judge_texts(arguments, &real, &ours);
+    }
+
+    /// As [`Self::judge`], for what is not the whole of an output.
+    pub fn judge_texts(&mut self, arguments: &[&str], real: &str, ours: &str) {
         self.compared += 1;
         if real != ours {
             self.differences.push(format!(
@@ -319,19 +366,64 @@ impl Bench {
 
     /// The first two rounds of the reference and of ours.
     pub fn rounds(&self, arguments: &[&str], first: &str) -> [String; 2] {
-        [OsStr::new(REFERENCE), ours_path().as_os_str()]
-            .map(|program| two_rounds(program, arguments, first))
+        [OsStr::new(REFERENCE), self.ours.as_os_str()]
+            .map(|program| two_rounds(program, arguments, first, |_| {}))
+    }
+
+    /// As [`Self::compare_rounds`], with changes to the surroundings, and standard error between the
+    /// rounds. That ours reads /proc each time, it says once before.
+    pub fn compare_rounds_beside(
+        &mut self,
+        arguments: &[&str],
+        first: &str,
+        change: impl Fn(&mut Command),
+    ) {
+        const BOTH: &str = "exec 2>&1; exec -a netstat \"$0\" -c \"$@\"";
+        let programs = [OsStr::new(REFERENCE), self.ours.as_os_str()];
+        let [real, ours] = programs.map(|program| {
+            let program = program.to_str().expect("a path in UTF-8");
+            let words = [&["-c", BOTH, program][..], arguments].concat();
+            two_rounds(OsStr::new("/bin/bash"), &words, first, &change)
+        });
+        let remark = |line: &&str| !line.starts_with("netstat-bpf: every round reads /proc anew");
+        let lines = |text: &str| text.lines().filter(remark).collect::<Vec<_>>().join("\n");
+        self.judge_texts(arguments, &lines(&real), &lines(&ours));
+    }
+
+    /// Runs each line with `-c`, all at a time, with rows from the kernel: two rounds are to be as what
+    /// the reference prints once, but for the order of TCP rows of one table. Standard error too.
+    ///
+    /// # Panics
+    /// One of them ends, or prints no two rounds.
+    pub fn compare_live(&mut self, lines: &[&str]) {
+        let mut left = lines.to_vec();
+        for attempt in 1..=ATTEMPTS {
+            let start =
+                |(number, line): (usize, &&str)| Live::start(self.covers.path(), number, line);
+            let mut lives: Vec<_> = left.iter().enumerate().map(start).collect();
+            left = zip(&mut lives, std::mem::take(&mut left))
+                .filter_map(|(live, line)| {
+                    let [real, ours] = live.rounds();
+                    if real != ours && attempt < ATTEMPTS && (tells_owners(&[line]) || live.moves())
+                    {
+                        return Some(line);
+                    }
+                    self.judge_texts(&["-c", line], &real, &ours);
+                    None
+                })
+                .collect();
+        }
     }
 
     /// What the reference prints.
     pub fn real(&self, arguments: &[&str]) -> String {
-        let output = start(OsStr::new(REFERENCE), arguments, |_| {});
+        let output = run_once(OsStr::new(REFERENCE), arguments, |_| {});
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// What ours prints on standard output, and its status.
     pub fn ours(&self, arguments: &[&str], change: impl Fn(&mut Command)) -> (String, Option<i32>) {
-        let output = start(ours_path().as_os_str(), arguments, change);
+        let output = run_once(self.ours.as_os_str(), arguments, change);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (text, output.status.code())
     }
@@ -364,14 +456,25 @@ impl Bench {
 }
 
 /// Reads until a third round begins, and returns what is before it.
-fn two_rounds(program: &OsStr, arguments: &[&str], first: &str) -> String {
+///
+/// # Panics
+/// It cannot be run.
+pub fn two_rounds(
+    program: &OsStr,
+    arguments: &[&str],
+    first: &str,
+    change: impl Fn(&mut Command),
+) -> String {
     const ROUNDS: usize = 2;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .arg0("netstat")
         .args(arguments)
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::piped());
+    change(&mut command);
+    let mut child = command
         .spawn()
         .unwrap_or_else(|error| panic!("run {}: {error}", program.display()));
     let stdout = child.stdout.take().expect("stdout is a pipe");
@@ -389,11 +492,21 @@ fn two_rounds(program: &OsStr, arguments: &[&str], first: &str) -> String {
     text
 }
 
+/// Whether there is a bundle of options with `p`.
+fn tells_owners(arguments: &[&str]) -> bool {
+    let mut words = arguments.iter().flat_map(|words| words.split(' '));
+    words.any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains('p'))
+}
+
 fn is_same(one: &Output, other: &Output) -> bool {
     one.status == other.status && one.stdout == other.stdout && one.stderr == other.stderr
 }
 
-fn start(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
+/// Runs one of the programs to its end, called `netstat`, in the C locale.
+///
+/// # Panics
+/// It cannot be run.
+pub fn run_once(program: &OsStr, arguments: &[&str], change: impl Fn(&mut Command)) -> Output {
     let mut command = Command::new(program);
     command
         .arg0("netstat")

@@ -32,7 +32,7 @@ impl Kinds {
     }
 
     pub(crate) fn step(&mut self, world: &mut World, who: usize, dice: &mut Dice) {
-        if world.members[who].streams.len() >= MOST_STREAMS {
+        if world.held(who).streams.len() >= MOST_STREAMS {
             return world.end(who, dice, "close");
         }
         match dice.below(100) {
@@ -48,7 +48,7 @@ impl Kinds {
                     let ends = ends
                         .iter()
                         .map(|fd| fd.parse::<Fd>().expect("a descriptor"));
-                    world.members[who].streams.extend(ends);
+                    world.held(who).streams.extend(ends);
                 }
             }
             82..88 => {
@@ -70,16 +70,28 @@ impl Kinds {
         child.tell("udp 0.0.0.0:0");
         child.tell("unix-pair stream");
         let (listener, address) = child.listen("127.0.0.1:0");
+        let mut accepted = listener;
         for _ in 0..=dice.below(5) {
             child.connect(address);
-            child.accept(listener);
+            accepted = child.accept(listener);
+        }
+        // Sockets of there come here, with a process that returns or with one that takes them.
+        let member = &world.members[who];
+        if member.tribe.is_none() && dice.below(2) == 0 {
+            let taken = member.actor.take_from(&child, accepted);
+            world.held(who).streams.insert(taken);
+            let taken = world.members[who].actor.take_from(&child, listener);
+            world.held(who).listeners.insert(taken);
+        }
+        if dice.below(2) == 0 {
+            child.tell(format_args!("join-net {}", std::process::id()));
         }
         self.away = Some(child);
     }
 
     fn keep(world: &mut World, who: usize, command: &str) {
         if let Some(fd) = world.try_open(who, command) {
-            world.members[who].streams.insert(fd);
+            world.held(who).streams.insert(fd);
         }
     }
 
@@ -92,7 +104,7 @@ impl Kinds {
         };
         if let Some(values) = world.try_one(who, &format!("udp {address} reuseport")) {
             let fd = values[0].parse().expect("a descriptor");
-            world.members[who].streams.insert(fd);
+            world.held(who).streams.insert(fd);
             self.udp.push(values[1].parse().expect("an address"));
             if self.udp.len() > MOST_STREAMS {
                 self.udp.remove(0);
@@ -118,7 +130,7 @@ impl Kinds {
     }
 
     fn udp_send(&self, world: &mut World, who: usize, dice: &mut Dice) {
-        let fd = dice.pick_of(&world.members[who].streams);
+        let fd = dice.pick_of(&world.held(who).streams);
         if let (Some(way), Some(fd)) = (self.way(dice), fd) {
             let count = 1 + dice.below(3000);
             world.try_one(who, &format!("udp-send {fd} {way} {count}"));
@@ -131,7 +143,7 @@ impl Kinds {
         let Some(fd) = world.try_open(who, &format!("udp-call {way}")) else {
             return;
         };
-        world.members[who].streams.insert(fd);
+        world.held(who).streams.insert(fd);
         world.try_one(who, &format!("udp-part {fd}"));
     }
 
@@ -151,15 +163,15 @@ impl Kinds {
             .try_one(who, &format!("unix-bind {fd} {name}"))
             .is_some();
         let listens = kind != "datagram"
-            && world.members[who].listeners.len() < MOST_LISTENERS
+            && world.held(who).listeners.len() < MOST_LISTENERS
             && world.try_one(who, &format!("unix-listen {fd} 8")).is_some();
-        let member = &mut world.members[who];
-        let held = if listens {
-            &mut member.listeners
+        let mut held = world.held(who);
+        if listens {
+            held.listeners.insert(fd);
         } else {
-            &mut member.streams
-        };
-        held.insert(fd);
+            held.streams.insert(fd);
+        }
+        drop(held);
         if bound && !name.is_empty() {
             self.names.push((name, kind));
             if self.names.len() > MOST_STREAMS {
@@ -174,7 +186,7 @@ impl Kinds {
             return;
         };
         if let Some(fd) = world.try_open(who, &format!("unix {kind}")) {
-            world.members[who].streams.insert(fd);
+            world.held(who).streams.insert(fd);
             world.try_one(who, &format!("unix-call {fd} {name}"));
         }
     }

@@ -6,8 +6,12 @@
 pub mod agent;
 pub mod continuous;
 pub mod fixture;
+pub mod flood;
+mod hands;
 mod kinds;
+mod live;
 pub mod log;
+pub mod mounted;
 pub mod netns;
 pub mod oracle;
 pub mod packet;

@@ -10,7 +10,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{netns::Net, oracle::ours_path, procs::Actor, wait};
+use crate::{
+    netns::Net,
+    oracle::ours_path,
+    procs::{self, Actor},
+    wait,
+};
 
 /// No state's name.
 pub const UNKNOWN: &str = "?";
@@ -250,8 +255,6 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Both fail only for a process that is gone, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        procs::end(&mut self.child);
     }
 }

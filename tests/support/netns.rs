@@ -28,6 +28,10 @@ use crate::{
 pub struct Net {
     tun: OnceCell<Tun>,
     door: Rc<Door>,
+    /// A process whose other namespaces commands are to run in, and which of them, for nsenter.
+    beside: Option<(u32, &'static [&'static str])>,
+    /// What else commands find in their environment.
+    environment: Option<(&'static str, &'static str)>,
 }
 
 /// Runs `body` on a thread that has a network namespace of its own with `lo` up; processes started
@@ -46,6 +50,8 @@ pub fn within<R: Send>(body: impl FnOnce(&Net) -> R + Send) -> R {
             let net = Net {
                 tun: OnceCell::new(),
                 door: Rc::new(Door::open()),
+                beside: None,
+                environment: None,
             };
             let value = body(&net);
             drop(net);
@@ -79,9 +85,47 @@ impl Net {
 
     /// A command that runs in the namespace, in the C locale.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env("LC_ALL", "C");
+        let mut command = match self.beside {
+            None => Command::new(program),
+            Some((pid, namespaces)) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &pid.to_string()]);
+                command.args(namespaces).arg("--").arg(program);
+                command
+            }
+        };
+        command.env("LC_ALL", "C").envs(self.environment);
         command
+    }
+
+    /// The same, where commands find one more variable in their environment.
+    pub fn with(&self, name: &'static str, value: &'static str) -> Self {
+        Self {
+            tun: OnceCell::new(),
+            door: Rc::clone(&self.door),
+            beside: self.beside,
+            environment: Some((name, value)),
+        }
+    }
+
+    /// The same network namespace, where commands run in the PID namespace of an actor and with its
+    /// /proc.
+    pub fn among_pids_of(&self, actor: &Actor) -> Self {
+        self.beside(actor, &["--pid", "--mount"])
+    }
+
+    /// The network namespace of an actor.
+    pub fn of(&self, actor: &Actor) -> Self {
+        self.beside(actor, &["--net"])
+    }
+
+    fn beside(&self, actor: &Actor, namespaces: &'static [&'static str]) -> Self {
+        Self {
+            tun: OnceCell::new(),
+            door: Rc::clone(&self.door),
+            beside: Some((actor.pid(), namespaces)),
+            environment: None,
+        }
     }
 
     /// A directory of this test that every user can enter; gone after the test.
@@ -111,7 +155,12 @@ impl Net {
 
     /// The number that the kernel and `netstat-bpf log` know this namespace by.
     pub fn inode(&self) -> u64 {
-        own_inode()
+        match self.beside {
+            Some((pid, ["--net"])) => fs::metadata(format!("/proc/{pid}/ns/net"))
+                .expect("stat the network namespace of a process")
+                .ino(),
+            _ => own_inode(),
+        }
     }
 }
 

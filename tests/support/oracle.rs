@@ -68,26 +68,51 @@ pub fn ours(net: &Net, args: &[&str]) -> Output {
 /// With a readable difference.
 #[track_caller]
 pub fn assert_same(net: &Net, args: &[&str]) -> usize {
+    let [rows, again] = try_same(net, args).unwrap_or_else(|difference| panic!("{difference}"));
+    assert_eq!(again, rows, "rows from the two sources");
+    rows
+}
+
+/// As [`assert_same`]; the difference is told instead. Gives the numbers of rows from the two
+/// sources, which are asked one after the other: sockets may have timed out in between.
+///
+/// # Errors
+/// A readable difference.
+pub fn try_same(net: &Net, args: &[&str]) -> Result<[usize; 2], String> {
     let same_from = |source: &str| {
-        settle(&format!("{} from {source}", args.join(" ")), || {
+        try_settle(&format!("{} from {source}", args.join(" ")), || {
             let mut command = net.command(ours_path());
             command.env("NETSTAT_BPF_SOURCE", source);
             vec![[real(net, args), run(command, args), real(net, args)]]
         })
     };
-    let rows = same_from("proc");
-    assert_eq!(same_from("kernel"), rows, "rows from the two sources");
-    rows
+    Ok([same_from("proc")?, same_from("kernel")?])
 }
 
 /// As [`assert_same`], with the rows of the agent behind a socket. That netstat-bpf went on without
 /// it would show on stderr.
 #[track_caller]
 pub fn assert_same_by_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {
-    settle(&format!("{} from the agent", args.join(" ")), || {
+    try_same_by_agent(net, agent, args).unwrap_or_else(|difference| panic!("{difference}"))
+}
+
+/// As [`assert_same_by_agent`]; the difference is told instead.
+///
+/// # Errors
+/// A readable difference.
+pub fn try_same_by_agent(net: &Net, agent: &Agent, args: &[&str]) -> Result<usize, String> {
+    try_settle(&format!("{} from the agent", args.join(" ")), || {
         let mut command = net.command(ours_path());
         agent.demand(&mut command);
         vec![[real(net, args), run(command, args), real(net, args)]]
+    })
+}
+
+/// As [`assert_same`], by a command that is made anew for each run.
+#[track_caller]
+pub fn assert_same_by(net: &Net, args: &[&str], command: impl Fn() -> Command) -> usize {
+    settle(&format!("{} by another command", args.join(" ")), || {
+        vec![[real(net, args), run(command(), args), real(net, args)]]
     })
 }
 

@@ -13,7 +13,7 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     rc::Rc,
     str::FromStr,
 };
@@ -22,6 +22,7 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{Signal, kill},
+        socket::{getsockopt, sockopt::PeerCredentials},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -72,12 +73,14 @@ impl Door {
         let mut control = BufReader::new(stream);
         let mut hello = String::new();
         control.read_line(&mut hello).expect("an actor's greeting");
-        let pid = hello.trim().strip_prefix("hello ").map(str::parse);
-        let Some(Ok(pid)) = pid else {
+        let own_pid = hello.trim().strip_prefix("hello ").map(str::parse);
+        let Some(Ok(own_pid)) = own_pid else {
             panic!("an actor said {hello:?}");
         };
+        let peer = getsockopt(control.get_ref(), PeerCredentials).expect("who the actor is");
         Actor {
-            pid: Pid::from_raw(pid),
+            pid: Pid::from_raw(peer.pid()),
+            own_pid,
             control: RefCell::new(control),
             door: Rc::clone(self),
         }
@@ -87,6 +90,13 @@ impl Door {
 /// A descriptor in an actor; the same number in its forked children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fd(i32);
+
+impl Fd {
+    /// The number behind it, which need not be open.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 impl Display for Fd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +115,8 @@ impl FromStr for Fd {
 /// A process of the test; killed and reaped when dropped.
 pub struct Actor {
     pid: Pid,
+    /// In its own PID namespace.
+    own_pid: i32,
     control: RefCell<BufReader<UnixStream>>,
     door: Rc<Door>,
 }
@@ -126,9 +138,14 @@ impl Actor {
         actor
     }
 
-    /// Process number.
+    /// Process number, as the tests see it.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()
+    }
+
+    /// Process number in its own PID namespace.
+    pub fn own_pid(&self) -> u32 {
+        self.own_pid.cast_unsigned()
     }
 
     /// Sends one command and returns the values of the reply.
@@ -242,10 +259,47 @@ impl Actor {
     /// A child with the same descriptors.
     #[track_caller]
     pub fn fork(&self) -> Actor {
-        let pid: i32 = self.ask("fork");
+        self.bear("fork")
+    }
+
+    /// A child with the same descriptor table: what one closes, the other has not any more.
+    #[track_caller]
+    pub fn share(&self) -> Actor {
+        self.bear("share")
+    }
+
+    #[track_caller]
+    fn bear(&self, command: &str) -> Actor {
+        let pid: i32 = self.ask(command);
         let child = self.door.admit();
-        assert_eq!(child.pid.as_raw(), pid, "a stranger knocked");
+        // The parent may be in another PID namespace than the child and we are.
+        let status = fs::read_to_string(format!("/proc/{}/status", child.pid)).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let mut ids = ids.unwrap_or_default().split_whitespace();
+        assert!(ids.any(|id| id == pid.to_string()), "a stranger knocked");
         child
+    }
+
+    /// The init of a new PID namespace, with a /proc of its own: a grandchild with the same
+    /// descriptors.
+    #[track_caller]
+    pub fn init(&self) -> Actor {
+        let init = self.ancestor();
+        init.tell("own-proc");
+        init
+    }
+
+    /// The init of a new PID namespace, under the /proc of ours.
+    pub(crate) fn ancestor(&self) -> Actor {
+        let between = self.fork();
+        between.tell("new-pids");
+        between.fork()
+    }
+
+    /// A copy of another process's descriptor, by pidfd_getfd.
+    #[track_caller]
+    pub fn take_from(&self, other: &Actor, fd: Fd) -> Fd {
+        self.ask(format_args!("take-from {} {fd}", other.pid))
     }
 
     /// The same program again in this process, as `argv0`; descriptors that close on exec close.
@@ -298,6 +352,21 @@ impl Drop for Actor {
             }
         });
     }
+}
+
+/// Ends and reaps a program, and first what it runs for us: an orphan in a PID namespace would have
+/// to be reaped by somebody, else that namespace never ends.
+pub(crate) fn end(child: &mut Child) {
+    let pid = child.id();
+    let runs = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for pid in runs.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        // Fails only for a process that is gone.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    if runs.trim().is_empty() {
+        let _ = child.kill();
+    }
+    let _ = child.wait();
 }
 
 #[track_caller]

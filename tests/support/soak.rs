@@ -1,5 +1,5 @@
-//! A long random life, stopped again and again to compare one running `-c` and one running `log` with
-//! netstat.
+//! A long random life, stopped again and again to compare a running `-c`, `log` and agent, and single
+//! listings, with netstat.
 
 use std::{
     cell::Cell,
@@ -18,9 +18,10 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    agent::Agent,
     continuous::Continuous,
     netns::Net,
-    oracle::{ours_path, real, try_live},
+    oracle::{ours_path, real, try_live, try_same, try_same_by_agent},
     procs::Actor,
     wait,
     workload::{Dice, World},
@@ -70,15 +71,16 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
         Continuous::start(net, &["-antueo"]),
     ];
     let log = Log::start(net);
-    let pids: Vec<u32> = lives
+    let agent = Agent::start(net);
+    let tracers: Vec<(&str, u32)> = lives
         .iter()
-        .map(Continuous::pid)
-        .chain([log.pid()])
+        .map(|live| ("-c", live.pid()))
+        .chain([("log", log.pid()), ("agent", agent.pid())])
         .collect();
-    let memory: Vec<u64> = pids.iter().map(|pid| resident_kib(*pid)).collect();
+    let memory: Vec<u64> = tracers.iter().map(|(_, pid)| resident_kib(*pid)).collect();
     let mut dice = Dice::new(plan.seed);
     let mut world = World::of_all_kinds(net);
-    let (mut stops, mut rows, mut log_rows) = (0u64, 0, 0);
+    let (mut stops, mut rows, mut log_rows) = (0u64, Rows::default(), 0);
     let mut outcome = Outcome::default();
     let mut told = begin;
     while begin.elapsed() < plan.time {
@@ -86,43 +88,28 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
             world.step(&mut dice);
         }
         stops += 1;
-        match try_live(net, &mut lives) {
-            Ok(same) => rows += same,
-            Err(difference) => {
-                // What the kernel did not tell is found by the table's own check within a second.
-                thread::sleep(HEALING);
-                let again = try_live(net, &mut lives);
-                let verdict = if again.is_ok() {
-                    outcome.healed += 1;
-                    "healed meanwhile"
-                } else {
-                    outcome.mismatches += 1;
-                    "MISMATCH"
-                };
-                println!("step {}: {verdict}: {difference}", world.steps());
-            }
-        }
-        match log.compare(net) {
-            Ok(same) => log_rows += same,
-            Err(difference) => {
-                outcome.mismatches += 1;
-                println!(
-                    "MISMATCH of the log at step {}: {difference}",
-                    world.steps()
-                );
-            }
-        }
+        let step = world.steps();
+        rows.live += outcome.look_twice(step, || try_live(net, &mut lives));
+        // A listing that is not kept has nothing to heal.
+        rows.once += outcome.look(step, || {
+            try_same(net, &["-anp"]).map(|rows| rows.iter().sum())
+        });
+        rows.agent += outcome.look_twice(step, || try_same_by_agent(net, &agent, &["-anp"]));
+        log_rows += outcome.look(step, || log.compare(net));
         outcome.events = log.events();
         let last = begin.elapsed() >= plan.time;
         if last || told.elapsed() >= TOLD_EVERY {
             told = Instant::now();
             println!(
-                "{} s: {} steps, {stops} stops, {} socket events, {rows} rows of -c and {log_rows} \
-                 of log compared, {} mismatches, {} healed; log: {} \
-                 losses, {} healed",
+                "{} s: {} steps, {stops} stops, {} socket events; rows compared: {} of -c, {} of \
+                 single listings, {} of the agent, {log_rows} of the log; {} mismatches, {} healed \
+                 meanwhile; log: {} losses, {} healed",
                 begin.elapsed().as_secs(),
                 world.steps(),
                 outcome.events,
+                rows.live,
+                rows.once,
+                rows.agent,
                 outcome.mismatches,
                 outcome.healed,
                 log.losses(),
@@ -131,19 +118,68 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
         }
     }
     println!("{world}");
-    for (pid, before) in pids.iter().zip(memory) {
+    for ((what, pid), before) in tracers.iter().zip(memory) {
         println!(
-            "process {pid}: {before} KiB resident at the start, {} at the end",
+            "{what} (process {pid}): {before} KiB resident at the start, {} at the end",
             resident_kib(*pid)
         );
     }
     for live in &mut lives {
-        for line in live.remarks() {
+        let remarks = live.remarks();
+        let losses = remarks.iter().filter(|line| line.contains("events lost"));
+        println!(
+            "-c {}: {} losses told and healed",
+            live.args().join(" "),
+            losses.count()
+        );
+        for line in remarks {
             println!("-c {} said: {line}", live.args().join(" "));
         }
     }
+    let status = agent.status();
+    println!(
+        "agent: lost {}, {} healings, {} audits that found {} rows wrong",
+        status["lost"], status["healings"], status["audits"], status["mismatches"]
+    );
     println!("log ended with: {}", log.end());
     outcome
+}
+
+/// Rows that were compared, by what showed them.
+#[derive(Default)]
+struct Rows {
+    live: usize,
+    once: usize,
+    agent: usize,
+}
+
+impl Outcome {
+    fn look(&mut self, step: usize, check: impl FnOnce() -> Result<usize, String>) -> usize {
+        check().unwrap_or_else(|difference| {
+            self.mismatches += 1;
+            println!("step {step}: MISMATCH: {difference}");
+            0
+        })
+    }
+
+    /// What the kernel did not tell is found by the table's own check within a second.
+    fn look_twice(
+        &mut self,
+        step: usize,
+        mut check: impl FnMut() -> Result<usize, String>,
+    ) -> usize {
+        check().unwrap_or_else(|difference| {
+            thread::sleep(HEALING);
+            if let Ok(rows) = check() {
+                self.healed += 1;
+                println!("step {step}: healed meanwhile: {difference}");
+                return rows;
+            }
+            self.mismatches += 1;
+            println!("step {step}: MISMATCH: {difference}");
+            0
+        })
+    }
 }
 
 /// A running `log --json`, folded as it comes: how many sockets are in which state.
@@ -304,7 +340,6 @@ impl Log {
         self.told.losses.load(Ordering::Relaxed)
     }
 
-    /// Compares how many sockets are in which state; gives that number of sockets.
     /// Compares how many sockets are in which state; gives that number of sockets.
     fn compare(&self, net: &Net) -> Result<usize, String> {
         if !self.catch_up() {

@@ -62,8 +62,14 @@ impl Tun {
         }
     }
 
+    /// Another handle of the device, for another thread.
+    pub(crate) fn device(&self) -> File {
+        let device = self.file.borrow().try_clone();
+        device.expect("duplicate the device's descriptor")
+    }
+
     /// Hands a packet to the kernel.
-    pub(crate) fn send(&self, segment: &Segment) {
+    pub fn send(&self, segment: &Segment) {
         let packet = segment.to_packet();
         let sent = self.file.borrow_mut().write(&packet);
         assert_eq!(sent.ok(), Some(packet.len()), "write {segment:?} to {NAME}");

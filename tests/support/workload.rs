@@ -1,15 +1,23 @@
 //! A random life: several processes that open, connect, accept, write, read, shut down, close,
-//! abort, fork, exec and pass sockets on, over IPv4, IPv6 and IPv4 in IPv6 sockets.
+//! abort, fork, exec and pass sockets on, over IPv4, IPv6 and IPv4 in IPv6 sockets. The rarer ways
+//! in which sockets change hands are in `hands`.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr};
+use std::{
+    cell::{RefCell, RefMut},
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    rc::Rc,
+};
 
 use crate::{
+    hands::Tribe,
     kinds::Kinds,
     netns::Net,
     procs::{Actor, Fd},
 };
 
-const MOST_ACTORS: usize = 6;
+const MOST_ACTORS: usize = 8;
 pub(crate) const MOST_STREAMS: usize = 60;
 pub(crate) const MOST_LISTENERS: usize = 6;
 const MOST_IN_FLIGHT: usize = 20;
@@ -48,25 +56,52 @@ impl Dice {
     }
 }
 
-/// One process and what it holds.
-pub(crate) struct Member {
-    pub(crate) actor: Actor,
+/// A descriptor table, as far as it is of interest.
+#[derive(Clone, Default)]
+pub(crate) struct Held {
     pub(crate) listeners: BTreeSet<Fd>,
     /// Connected sockets, and those of other kinds than TCP.
     pub(crate) streams: BTreeSet<Fd>,
+}
+
+/// One process, and the table that it may share.
+pub(crate) struct Member {
+    pub(crate) actor: Actor,
+    pub(crate) held: Rc<RefCell<Held>>,
+    /// The PID namespace that it is in, if that is not ours.
+    pub(crate) tribe: Option<Tribe>,
+}
+
+impl Member {
+    /// A child that has a copy of the table.
+    pub(crate) fn heir(&self, actor: Actor) -> Self {
+        Self {
+            actor,
+            held: Rc::new(RefCell::new(self.held.borrow().clone())),
+            tribe: self.tribe.map(Tribe::heir),
+        }
+    }
+
+    /// Has a copy of the table that it may have shared.
+    pub(crate) fn part(&mut self) {
+        let held = self.held.borrow().clone();
+        self.held = Rc::new(RefCell::new(held));
+    }
 }
 
 /// The processes, and where they can call.
 pub struct World {
     pub(crate) members: Vec<Member>,
     /// Every address that was ever listened on; some refuse calls by now.
-    addresses: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// A unix socket that every process has: sockets in flight are sent there,
     mail_in: Fd,
     /// and received here.
     mail_out: Fd,
     in_flight: usize,
     pub(crate) steps: usize,
+    /// PID namespaces that there have been.
+    pub(crate) tribes: u32,
     /// UDP, raw and Unix sockets, if they are wanted.
     kinds: Option<Kinds>,
     /// Steps that came to nothing, as in life: a refused call, a write after a reset.
@@ -82,8 +117,8 @@ impl World {
         let (mail_in, mail_out) = actor.pair();
         let first = Member {
             actor,
-            listeners: BTreeSet::new(),
-            streams: BTreeSet::new(),
+            held: Rc::default(),
+            tribe: None,
         };
         let mut world = Self {
             members: vec![first],
@@ -92,6 +127,7 @@ impl World {
             mail_out,
             in_flight: 0,
             steps: 0,
+            tribes: 0,
             kinds: None,
             vain: 0,
         };
@@ -127,6 +163,9 @@ impl World {
                 return;
             }
         }
+        if dice.below(16) == 0 {
+            return self.change_hands(who, dice);
+        }
         match dice.below(1000) {
             0..40 => self.listen(who, dice),
             40..300 => self.call(who, dice),
@@ -147,6 +186,16 @@ impl World {
         }
     }
 
+    /// What a member has open.
+    pub(crate) fn held(&self, who: usize) -> RefMut<'_, Held> {
+        self.members[who].held.borrow_mut()
+    }
+
+    /// Whether there may be one process more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.members.len() < MOST_ACTORS
+    }
+
     pub(crate) fn try_one(&mut self, who: usize, command: &str) -> Option<Vec<String>> {
         let outcome = self.members[who].actor.try_tell(&command);
         self.vain += usize::from(outcome.is_err());
@@ -164,7 +213,7 @@ impl World {
     }
 
     fn listen(&mut self, who: usize, dice: &mut Dice) {
-        if self.members[who].listeners.len() >= MOST_LISTENERS {
+        if self.held(who).listeners.len() >= MOST_LISTENERS {
             return;
         }
         let addresses = ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"];
@@ -179,11 +228,11 @@ impl World {
         };
         let fd = values[0].parse().expect("a descriptor");
         self.addresses.push(values[1].parse().expect("an address"));
-        self.members[who].listeners.insert(fd);
+        self.held(who).listeners.insert(fd);
     }
 
     fn call(&mut self, who: usize, dice: &mut Dice) {
-        if self.members[who].streams.len() >= MOST_STREAMS {
+        if self.held(who).streams.len() >= MOST_STREAMS {
             return self.end(who, dice, "close");
         }
         let recent = self.addresses.len().saturating_sub(4 * MOST_LISTENERS);
@@ -197,21 +246,21 @@ impl World {
         };
         let host = dice.pick(ways).expect("there is a way");
         if let Some(fd) = self.try_open(who, &format!("call {host}:{}", address.port())) {
-            self.members[who].streams.insert(fd);
+            self.held(who).streams.insert(fd);
         }
     }
 
     fn accept(&mut self, who: usize, dice: &mut Dice) {
-        let Some(listener) = dice.pick_of(&self.members[who].listeners) else {
+        let Some(listener) = dice.pick_of(&self.held(who).listeners) else {
             return;
         };
         if let Some(fd) = self.try_open(who, &format!("take {listener}")) {
-            self.members[who].streams.insert(fd);
+            self.held(who).streams.insert(fd);
         }
     }
 
     fn on_stream(&mut self, who: usize, dice: &mut Dice, verb: &str, counted: bool) {
-        let Some(fd) = dice.pick_of(&self.members[who].streams) else {
+        let Some(fd) = dice.pick_of(&self.held(who).streams) else {
             return;
         };
         let count = if counted {
@@ -223,41 +272,48 @@ impl World {
     }
 
     pub(crate) fn end(&mut self, who: usize, dice: &mut Dice, verb: &str) {
-        if let Some(fd) = dice.pick_of(&self.members[who].streams) {
+        let fd = dice.pick_of(&self.held(who).streams);
+        if let Some(fd) = fd {
             self.members[who].actor.tell(format_args!("{verb} {fd}"));
-            self.members[who].streams.remove(&fd);
+            self.held(who).streams.remove(&fd);
         }
     }
 
     fn close_listener(&mut self, who: usize, dice: &mut Dice) {
-        if let Some(fd) = dice.pick_of(&self.members[who].listeners) {
+        let fd = dice.pick_of(&self.held(who).listeners);
+        if let Some(fd) = fd {
             self.members[who].actor.close(fd);
-            self.members[who].listeners.remove(&fd);
+            self.held(who).listeners.remove(&fd);
         }
     }
 
     fn dup(&mut self, who: usize, dice: &mut Dice) {
-        if let Some(fd) = dice.pick_of(&self.members[who].streams) {
+        let fd = dice.pick_of(&self.held(who).streams);
+        if let Some(fd) = fd {
             let copy = self.members[who].actor.dup(fd);
-            self.members[who].streams.insert(copy);
+            self.held(who).streams.insert(copy);
         }
     }
 
     fn fork(&mut self, who: usize) {
-        if self.members.len() < MOST_ACTORS {
+        if self.has_room() {
             let parent = &self.members[who];
-            let child = Member {
-                actor: parent.actor.fork(),
-                listeners: parent.listeners.clone(),
-                streams: parent.streams.clone(),
-            };
+            let child = parent.heir(parent.actor.fork());
             self.members.push(child);
         }
     }
 
     fn leave(&mut self, who: usize) {
-        if self.members.len() > 2 {
+        let tribe = self.members[who].tribe;
+        let ends = |member: &Member| match (tribe, member.tribe) {
+            // With its init a PID namespace ends.
+            (Some(ending), Some(other)) => ending.init && ending.id == other.id,
+            _ => false,
+        };
+        let left = self.members.iter().filter(|member| !ends(member)).count();
+        if self.members.len() > 2 && left > 2 {
             self.members.remove(who).actor.exit();
+            self.members.retain(|member| !ends(member));
         }
     }
 
@@ -266,7 +322,10 @@ impl World {
         for fd in [self.mail_in, self.mail_out] {
             member.actor.close_on_exec(fd, false);
         }
-        for kept in [&mut member.listeners, &mut member.streams] {
+        member.part();
+        let mut held = member.held.borrow_mut();
+        let Held { listeners, streams } = &mut *held;
+        for kept in [listeners, streams] {
             kept.retain(|fd| {
                 let keep = dice.below(2) == 0;
                 member.actor.close_on_exec(*fd, !keep);
@@ -277,7 +336,7 @@ impl World {
     }
 
     fn send(&mut self, who: usize, dice: &mut Dice) {
-        let Some(fd) = dice.pick_of(&self.members[who].streams) else {
+        let Some(fd) = dice.pick_of(&self.held(who).streams) else {
             return;
         };
         if self.in_flight < MOST_IN_FLIGHT {
@@ -292,7 +351,7 @@ impl World {
     fn receive(&mut self, who: usize) {
         if self.in_flight > 0 {
             let fd = self.members[who].actor.receive(self.mail_out);
-            self.members[who].streams.insert(fd);
+            self.held(who).streams.insert(fd);
             self.in_flight -= 1;
         }
     }
@@ -305,8 +364,8 @@ impl fmt::Display for World {
             f,
             "{} processes, {} listeners, {} streams, {} in flight, {} of {} steps in vain",
             self.members.len(),
-            count(|member| member.listeners.len()),
-            count(|member| member.streams.len()),
+            count(|member| member.held.borrow().listeners.len()),
+            count(|member| member.held.borrow().streams.len()),
             self.in_flight,
             self.vain,
             self.steps

@@ -10,8 +10,14 @@ if netstat-bpf check >/tmp/check; then
 fi
 cat /tmp/check
 grep -q '^live table no' /tmp/check
+# What is refused, and from when on it is not.
+grep -q '^hook  *NO  refresh .*5\.17' /tmp/check
+grep -q '^hook  *NO  iter_fds .*5\.17' /tmp/check
+grep -q '^hook  *NO  walk .*6\.1 ' /tmp/check
+grep -q '^hook  *NO  iter_udp ' /tmp/check
 serve 7001
 for options in -ant -antp -ante -anu -anx -antup; do
     same $options
 done
 rescans
+grep -q '5\.17' /tmp/got-errors

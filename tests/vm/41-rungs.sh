@@ -1,4 +1,3 @@
-#: since 5.17
 #: seconds 300
 # Each rung tells of request sockets and of TIME_WAIT.
 set -eu

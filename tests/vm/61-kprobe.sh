@@ -4,4 +4,4 @@
 # The kprobe rung of minisocks against the real netstat: each state, the log, and a random life.
 set -eu
 export NETSTAT_BPF_RUNG=kprobe NETSTAT_TEST_STEPS=2000
-/tests/kernel --test-threads=1 states::time_wait states::fin_wait2_mini states::syn_recv log:: random::
+/tests/kernel --test-threads=1 states::time_wait states::fin_wait2_mini states::syn_recv log:: log_ends:: random::

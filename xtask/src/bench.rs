@@ -13,7 +13,7 @@ use crate::{
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Fewer and shorter runs: minutes instead of an hour
+    /// Fewer and shorter runs: five minutes instead of fifteen
     #[arg(long)]
     quick: bool,
     /// Only one section, printed on stdout: snapshot, hot or scale

@@ -5,7 +5,7 @@ use std::{
     os::{fd::AsFd as _, unix::net::UnixStream},
     sync::{
         Arc,
-        mpsc::{RecvTimeoutError, channel},
+        mpsc::{Receiver, RecvTimeoutError, channel},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use crate::{
     proto::{
         HEADER, Header,
         reply::{Refusal, Reply},
-        request::{BadRequest, LONGEST, Request, Scope, Wanted},
+        request::{Audit, BadRequest, LONGEST, Request, Scope, Wanted},
     },
 };
 
@@ -117,6 +117,7 @@ impl Talk {
         match request {
             Request::Status => self.status(hall),
             Request::Snapshot(wanted) => self.snapshot(wanted, &peer, hall),
+            Request::Audit(audit) => self.audit(audit, &peer, hall),
         }
     }
 
@@ -154,6 +155,22 @@ impl Talk {
             answer,
         });
         submit(hall, job)?;
+        self.pass_on(&parts, peer, hall)
+    }
+
+    fn audit(&mut self, audit: Audit, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
+        if !(peer.sees_holders && peer.sees_all_namespaces) {
+            let reason =
+                "an audit is for root with CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+            return Err(Trouble::Refused(Refusal::Rights, reason.to_owned()));
+        }
+        let (answer, parts) = channel();
+        submit(hall, Job::Audit(audit, answer))?;
+        self.pass_on(&parts, peer, hall)
+    }
+
+    /// Sends what the table answers, part by part.
+    fn pass_on(&mut self, parts: &Receiver<Part>, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
         let mut late = clock::now() + TABLE_LATE;
         loop {
             let part = match parts.recv_timeout(SIGN_OF_LIFE) {
@@ -176,6 +193,8 @@ impl Talk {
                 Part::Holders(block) => self.say(&Reply::Holders(block.items()))?,
                 Part::Rows(block) => self.say(&Reply::Rows(block.items()))?,
                 Part::Rows6(block) => self.say(&Reply::Rows6(block.items()))?,
+                Part::Changed(block) => self.say(&Reply::Changed(block.items()))?,
+                Part::Audit(json) => self.say(&Reply::Audit(&json))?,
                 Part::End(end) => {
                     self.say(&Reply::End(end))?;
                     Tally::count(&hall.tally.snapshots);

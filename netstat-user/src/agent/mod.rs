@@ -8,6 +8,7 @@
 //!
 //! [`Session`]: crate::kernel::session::Session
 
+pub mod audit;
 pub mod client;
 pub mod door;
 pub mod io;

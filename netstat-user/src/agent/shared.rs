@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     proto::{
+        audit::Changed,
         reply::{End, Head, Holder, Row},
-        request::Wanted,
+        request::{self, Wanted},
         status::{Clients, Status},
     },
     view::metrics::Sample,
@@ -28,6 +29,8 @@ const WAITING: usize = 256;
 pub enum Job {
     /// Rows, in parts.
     Snapshot(SnapshotJob),
+    /// All rows and what has changed.
+    Audit(request::Audit, Sender<Part>),
     /// How it is.
     Status(Sender<Status>),
     /// What the metrics show.
@@ -55,6 +58,10 @@ pub enum Part {
     Rows(Arc<Block<Row>>),
     /// TCP over IPv6.
     Rows6(Arc<Block<Row>>),
+    /// Of which sockets events have told.
+    Changed(Arc<Block<Changed>>),
+    /// About an audit, as JSON.
+    Audit(Vec<u8>),
     /// No more.
     End(End),
     /// Too much memory is in answers under way.

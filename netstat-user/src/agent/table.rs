@@ -18,6 +18,7 @@ use crate::{
     conn::{tally::Tally, types::Ktime},
     kernel::{
         health::Doubt,
+        refresh::With,
         session::{News, Session},
     },
     proto::{
@@ -33,12 +34,12 @@ use super::{
 };
 
 /// `AF_INET6`.
-const AF_INET6: u16 = 10;
+pub(super) const AF_INET6: u16 = 10;
 /// Nanoseconds of a USER_HZ tick.
 const USER_TICK_NS: u64 = 10_000_000;
 /// Rows or holders in a part. A refresh reads as many at a time: the client gets the first while
 /// the next are read.
-const PART: usize = 4096;
+pub(super) const PART: usize = 1024;
 /// The longest sleep: a loss is found after it at the latest.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long events gather before they are taken in while nobody asks.
@@ -48,8 +49,8 @@ const GATHER: Duration = Duration::from_millis(20);
 pub struct Table {
     pub(super) session: Session,
     inbox: Inbox,
-    budget: Budget,
-    tick_ns: u64,
+    pub(super) budget: Budget,
+    pub(super) tick_ns: u64,
     started: Ktime,
     holders_before: usize,
     drain_errors: u64,
@@ -153,7 +154,7 @@ impl Table {
         self.tell_tally(&news);
     }
 
-    fn tell_tally(&mut self, news: &News) {
+    pub(super) fn tell_tally(&mut self, news: &News) {
         news.changes
             .iter()
             .for_each(|change| self.tally.add(change));
@@ -168,6 +169,7 @@ impl Table {
                     tell([&job], &Part::Failed(reason.to_owned()));
                 }
                 Job::Snapshot(job) => snapshots.push(job),
+                Job::Audit(audit, answer) => self.audit(audit, &answer),
                 Job::Status(answer) => self.status(&answer),
                 Job::Metrics(answer) => {
                     // Without rows there are no metrics to show: the answer ends unsent, which is told.
@@ -291,7 +293,12 @@ impl Table {
             }
         };
         if jobs.iter().any(|job| job.wanted.tcp || job.wanted.tcp6) {
-            session.rows_of(netns, |row| {
+            // What one of them wants, all get.
+            let with = With {
+                timers: jobs.iter().any(|job| job.wanted.timers),
+                user: jobs.iter().any(|job| job.wanted.user),
+            };
+            session.rows_of(netns, with, |row| {
                 let v6 = row.family == AF_INET6;
                 let part = &mut parts[usize::from(v6)];
                 if part.capacity() == 0 {
@@ -325,11 +332,7 @@ impl Table {
             now_ns: now.0,
             exact_since_ns: health.exact_since.ktime.0,
             exact_since_wall_ns: health.exact_since.wall_ns,
-            in_doubt: health.in_doubt.map(|doubt| match doubt {
-                Doubt::HalfOpen => "half-open connections".to_owned(),
-                Doubt::OtherNamespaces => "other network namespaces".to_owned(),
-                Doubt::Everything => "everything".to_owned(),
-            }),
+            in_doubt: health.in_doubt.map(|doubt| doubt.name().to_owned()),
             sockets: self.session.table.len() as u64,
             states,
             events: self.session.events,
@@ -395,7 +398,7 @@ fn tell<'a>(jobs: impl IntoIterator<Item = &'a SnapshotJob>, part: &Part) {
 }
 
 /// What the client is told of a row; the kernel's addresses stay here.
-fn wire(row: &SockRow, tick_ns: u64) -> Row {
+pub(super) fn wire(row: &SockRow, tick_ns: u64) -> Row {
     debug_assert_ne!(row.kind, ROW_GONE);
     let ticks = u64::try_from(row.timer_jiffies)
         .unwrap_or(0)

@@ -1,6 +1,6 @@
 //! The rules of GNU `getopt_long`: bundles, abbreviations, permutation, messages.
 
-use super::table::{Described, EXTENSIONS, OPTIONS};
+use super::table::{Described, EXTENSIONS, Effect, OPTIONS};
 
 /// What the next step over the arguments gave.
 #[derive(Debug)]
@@ -18,14 +18,17 @@ pub(super) struct Getopt<'a> {
     bundle: &'a [u8],
     /// `POSIXLY_CORRECT`: the first operand ends the options.
     stop_at_operand: bool,
+    /// Called `netstat`: there is no `--netns`.
+    netstat: bool,
 }
 
 impl<'a> Getopt<'a> {
-    pub(super) fn new(args: &'a [Vec<u8>], stop_at_operand: bool) -> Self {
+    pub(super) fn new(args: &'a [Vec<u8>], stop_at_operand: bool, netstat: bool) -> Self {
         Self {
             args: args.iter(),
             bundle: &[],
             stop_at_operand,
+            netstat,
         }
     }
 
@@ -52,7 +55,7 @@ impl<'a> Getopt<'a> {
             Some(at) => (&word[..at], Some(&word[at + 1..])),
             None => (word, None),
         };
-        let option = match find_long(name) {
+        let option = match find_long(name, self.netstat) {
             Match::One(option) => option,
             Match::None => return mistake(&[b"unrecognized option '--", word, b"'"]),
             Match::Several(names) => {
@@ -115,13 +118,14 @@ enum Match {
 }
 
 /// An exact name, or the only option that begins so. Options that mean the same count as one.
-fn find_long(name: &[u8]) -> Match {
+fn find_long(name: &[u8], netstat: bool) -> Match {
     let named = || {
         OPTIONS
             .iter()
             .filter_map(|option| Some((option, option.long?)))
     };
-    let mut extensions = EXTENSIONS.iter();
+    let known = |option: &&Described| !netstat || option.effect != Effect::Netns;
+    let mut extensions = EXTENSIONS.iter().filter(known);
     if let Some(option) = extensions.find(|option| option.long.map(str::as_bytes) == Some(name)) {
         return Match::One(option);
     }

@@ -111,6 +111,8 @@ pub struct Options {
     pub rfcomm: bool,
     /// `--json` or `--json-lines`.
     pub json: Option<JsonForm>,
+    /// `--netns`: a name, a process id, a path, or `all`; untrusted bytes.
+    pub netns: Option<Vec<u8>>,
     /// Something was selected, so that the rest is not shown.
     pub selected: bool,
 }

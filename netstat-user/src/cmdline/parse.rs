@@ -40,7 +40,9 @@ pub enum Next {
 #[must_use]
 pub fn parse(argv0: &[u8], args: &[Vec<u8>], around: Surroundings) -> Parsed {
     let mut reader = Reader::default();
-    for step in Getopt::new(args, around.posixly_correct) {
+    let called = argv0.rsplit(|byte| *byte == b'/').next();
+    let netstat = called == Some(b"netstat");
+    for step in Getopt::new(args, around.posixly_correct, netstat) {
         let exit = match step {
             Step::Found(option, argument) => reader.apply(option.effect, argument, around),
             Step::Mistake(text) => {
@@ -73,6 +75,7 @@ impl Reader {
             Effect::Family(family) => self.family(family),
             Effect::FamilyList => return self.family_list(argument),
             Effect::Switch(switch) => self.switch(switch),
+            Effect::Netns => self.options.netns = Some(argument.to_vec()),
             Effect::Nothing => {}
             Effect::Broken => {
                 self.complain(&[b"netstat.c: Internal Error `longopts 1 range'.\n"]);

@@ -9,6 +9,8 @@ pub enum Effect {
     Family(Family),
     /// `-A LIST`.
     FamilyList,
+    /// `--netns NAMESPACE`.
+    Netns,
     /// `-V`.
     Version,
     /// `-h`.
@@ -81,7 +83,7 @@ impl Described {
     /// Whether it takes an argument.
     #[must_use]
     pub fn takes_argument(&self) -> bool {
-        self.effect == Effect::FamilyList
+        matches!(self.effect, Effect::FamilyList | Effect::Netns)
     }
 
     /// Whether a user may want to type it: not so if it does nothing, or is a mistake.
@@ -321,6 +323,13 @@ pub const EXTENSIONS: &[Described] = &[
         Effect::Switch(Switch::JsonLines),
         6,
         "list sockets as JSON, one object a line",
+    ),
+    described(
+        None,
+        Some("netns"),
+        Effect::Netns,
+        7,
+        "of another network namespace: a name of ip-netns(8), the id of a process, a path, or all of them",
     ),
 ];
 

@@ -226,6 +226,30 @@ fn a_list_of_families_has_an_end() {
     assert_eq!(options.families.listed().len(), 51);
 }
 
+#[test]
+fn another_namespace_is_named_by_the_whole_word() {
+    let netns = |argv0: &[u8], args: &[&str]| {
+        let args: Vec<_> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        match parse(argv0, &args, Surroundings::default()).next {
+            Next::Run(options) => Ok(options.netns),
+            Next::Exit(status) => Err(status),
+        }
+    };
+    let named = Ok(Some(b"x".to_vec()));
+    assert_eq!(netns(b"netstat-bpf", &["-a", "--netns", "x", "-n"]), named);
+    assert_eq!(netns(b"netstat-bpf", &["--netns=x"]), named);
+    assert_eq!(netns(b"netstat-bpf", &["--", "--netns=x"]), Ok(None));
+    assert_eq!(netns(b"netstat-bpf", &["--net"]), Ok(None), "--netrom");
+    for (argv0, args) in [
+        (&b"netstat-bpf"[..], &["--netns"][..]),
+        (b"netstat-bpf", &["--netn", "x"]),
+        (b"netstat", &["--netns", "x"]),
+        (b"/bin/netstat", &["--netns=x"]),
+    ] {
+        assert_eq!(netns(argv0, args), Err(3), "{args:?}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_arguments_run_or_end(args: Vec<Vec<u8>>) {

@@ -41,6 +41,11 @@ impl Entries {
         self.slots.iter().flatten()
     }
 
+    /// As [`Entries::values`].
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.slots.iter_mut().flatten()
+    }
+
     /// Puts in an entry. The last hole is the place of the one that the caller has just taken out,
     /// if any; an entry under the same socket is replaced in its place.
     pub(super) fn insert(&mut self, entry: Entry) {

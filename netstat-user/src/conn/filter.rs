@@ -285,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::conn::types::{Kind, Ktime, Owner, Provenance, SockId};
+    use crate::conn::types::{Kind, Ktime, Owner, Provenance, SockId, Tenure};
 
     fn end(addr: IpAddr, port: u16) -> Endpoint {
         let addr = match addr {
@@ -314,6 +314,7 @@ mod tests {
                     pid: 42,
                     comm: [0; 16],
                     provenance: Provenance::Seen,
+                    tenure: Tenure::Current,
                 }),
                 direction: Some(Direction::Out),
             },

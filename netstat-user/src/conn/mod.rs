@@ -7,6 +7,7 @@
 //! from it, a timewait minisock. The table links them by their addresses at the moment of the
 //! hand-over, so that a log line reads `FIN_WAIT2 -> TIME_WAIT` and the owner lives on.
 
+pub mod compare;
 mod end;
 #[cfg(test)]
 mod end_tests;
@@ -22,6 +23,8 @@ mod minisock;
 #[cfg(test)]
 mod model;
 mod owner;
+#[cfg(test)]
+mod owner_tests;
 pub mod seed;
 pub mod table;
 #[cfg(test)]
@@ -31,4 +34,5 @@ pub mod tally;
 mod trace;
 #[cfg(test)]
 mod trace_tests;
+pub mod trail;
 pub mod types;

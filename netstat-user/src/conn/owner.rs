@@ -6,7 +6,7 @@ use netstat_common::event::{FLAG_KTHREAD, FLAG_PROCESS, SockEvent};
 
 use super::{
     table::ConnTable,
-    types::{Conn, Kind, Owner, Provenance, SockId, TcpState},
+    types::{Conn, Kind, Owner, Provenance, SockId, TcpState, Tenure},
 };
 
 impl ConnTable {
@@ -18,7 +18,8 @@ impl ConnTable {
         };
         // What was seen is kept if it is the same process: it has the name too.
         let before = entry.conn.owner;
-        if before.is_some_and(|owner| owner.pid == pid && owner.provenance == Provenance::Seen) {
+        let seen = |owner: Owner| owner.provenance == Provenance::Seen && !owner.is_past();
+        if before.is_some_and(|owner| owner.pid == pid && seen(owner)) {
             return;
         }
         self.give(
@@ -27,6 +28,7 @@ impl ConnTable {
                 pid,
                 comm: [0; 16],
                 provenance,
+                tenure: Tenure::Current,
             }),
         );
     }
@@ -51,6 +53,33 @@ impl ConnTable {
         self.doubts.extend(held.map(|entry| entry.conn.id));
     }
 
+    /// A new process has this id: whoever owned sockets by it before is gone.
+    pub fn id_is_used_again(&mut self, pid: u32) {
+        if !self.owned.contains_key(&pid) {
+            return;
+        }
+        for entry in self.entries.values_mut() {
+            let owner = entry.conn.owner.as_mut();
+            if let Some(owner) = owner.filter(|owner| owner.pid == pid && !owner.is_past()) {
+                owner.tenure = Tenure::Past;
+                if entry.conn.kind == Kind::Full {
+                    self.doubts.insert(entry.conn.id);
+                }
+            }
+        }
+    }
+
+    /// Tells the name of the last past owner of this id, if it is known.
+    pub fn name_past_owner(&mut self, pid: u32, name: Option<&[u8]>) {
+        if self.owned.contains_key(&pid) {
+            for entry in self.entries.values_mut() {
+                if let Some(owner) = &mut entry.conn.owner {
+                    owner.name_if_past(pid, name);
+                }
+            }
+        }
+    }
+
     /// Whether a process owns a socket as far as known.
     pub fn owns(&self, pid: u32) -> bool {
         self.owned.contains_key(&pid)
@@ -65,21 +94,43 @@ impl ConnTable {
         if event.flags & FLAG_PROCESS == 0 || event.flags & FLAG_KTHREAD != 0 {
             return;
         }
+        // Nobody of our PID namespace.
+        if event.tgid == 0 {
+            return;
+        }
         let seen = Owner {
             pid: event.tgid,
             comm: event.comm,
             provenance: Provenance::Seen,
+            tenure: Tenure::Current,
         };
         let before = self.get(id).and_then(|conn| conn.owner);
         self.give(id, Some(seen));
         // Who shuts down need not be the one whom netstat names while others hold the socket too.
         let opens = matches!(new, TcpState::SynSent | TcpState::Listen);
-        if !opens && before.is_some_and(|owner| owner.pid != seen.pid) {
+        if !opens && before.is_some_and(|owner| owner.pid != seen.pid || owner.is_past()) {
             self.doubts.insert(id);
         }
     }
 
-    pub(super) fn listener_owner(&self, conn: &Conn) -> Option<Owner> {
+    /// The listeners that a connection may have come from.
+    pub fn listeners_of(&self, conn: &Conn) -> impl Iterator<Item = SockId> {
+        let same_port = self.listeners.get(&(conn.netns, conn.local.port));
+        same_port.into_iter().flatten().copied()
+    }
+
+    /// Gives a connection that nobody has accepted its listener's owner anew.
+    pub fn inherit_owner(&mut self, id: SockId) {
+        let Some(conn) = self.get(id).filter(|conn| conn.is_inherited()).copied() else {
+            return;
+        };
+        if let Some(owner) = self.listener_owner(&conn) {
+            self.give(id, Some(owner));
+        }
+    }
+
+    /// What a connection that nobody has accepted has for an owner: its listener's.
+    pub fn listener_owner(&self, conn: &Conn) -> Option<Owner> {
         let same_port = self.listeners.get(&(conn.netns, conn.local.port))?;
         let listeners = same_port.iter().filter_map(|id| self.get(*id));
         let best = listeners

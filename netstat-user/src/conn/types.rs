@@ -281,6 +281,17 @@ pub struct End {
     pub tally: Option<Tally>,
 }
 
+/// Whether a process id is still that of the process that it was told for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// As far as known.
+    Current,
+    /// Another process has it.
+    Past,
+    /// The same, and the name is as good as it can be.
+    PastAndNamed,
+}
+
 /// Who owns a socket, or owned it last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -290,6 +301,39 @@ pub struct Owner {
     pub comm: [u8; 16],
     /// How it is known.
     pub provenance: Provenance,
+    /// Whether the id is still that process's.
+    pub tenure: Tenure,
+}
+
+impl Conn {
+    /// Whether its owner is only its listener's: nobody has accepted it, as far as known.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        let provenance = self.owner.map(|owner| owner.provenance);
+        provenance == Some(Provenance::Listener)
+    }
+}
+
+impl Owner {
+    /// Whether the process is gone and another one has its id: /proc tells nothing of it.
+    #[must_use]
+    pub fn is_past(&self) -> bool {
+        self.tenure != Tenure::Current
+    }
+
+    /// Gives the last past owner of this id the name that it was known by, as far as there is room.
+    pub fn name_if_past(&mut self, pid: u32, name: Option<&[u8]>) {
+        if self.pid != pid || self.tenure != Tenure::Past {
+            return;
+        }
+        self.tenure = Tenure::PastAndNamed;
+        if let Some(name) = name {
+            self.comm = [0; 16];
+            for (to, from) in self.comm.iter_mut().zip(name) {
+                *to = *from;
+            }
+        }
+    }
 }
 
 /// What kind of kernel object carries a connection.

@@ -8,6 +8,7 @@
 const TRANSPARENT: [u32; 5] = [8, 9, 10, 11, 18];
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const FUNC: u32 = 12;
 /// How deep anonymous members and typedefs may nest before the data counts as damaged.
 const DEPTH: u32 = 16;
 
@@ -67,9 +68,18 @@ impl<'a> Btf<'a> {
 
     /// Position of `struct name`, for [`Btf::field`] and [`Btf::size`].
     pub fn find(&self, name: &str) -> Option<u32> {
+        self.find_kind(STRUCT, name)
+    }
+
+    /// Number of the function `name`.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.find_kind(FUNC, name)
+    }
+
+    fn find_kind(&self, wanted: u32, name: &str) -> Option<u32> {
         let found = self.at.iter().position(|&position| {
             let position = position as usize;
-            word(self.types, position + 4).is_some_and(|info| kind(info) == STRUCT)
+            word(self.types, position + 4).is_some_and(|info| kind(info) == wanted)
                 && word(self.types, position).is_some_and(|at| self.string_is(at, name))
         })?;
         Some(found as u32 + 1)

@@ -13,7 +13,7 @@ use crate::{
     clock,
     conn::{
         seed::Correction,
-        types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState},
+        types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
     },
     proc,
 };
@@ -21,6 +21,7 @@ use crate::{
 use super::{
     health::{Doubt, Moment},
     object::Purpose,
+    refresh::With,
     session::{ITER_TCP, News, Session, no_walk},
 };
 
@@ -42,18 +43,7 @@ pub(super) enum Scope {
     HalfOpen,
 }
 
-/// What was wrong with a row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// The kernel has it, the table had not.
-    Missing,
-    /// The table had it, the kernel has not.
-    Extra,
-    /// It was in another state.
-    State,
-    /// The kernel has another socket at that address.
-    Replaced,
-}
+pub use crate::conn::compare::Fault;
 
 /// A row that was wrong, as it was (or, a missing one, as it is now).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +57,12 @@ pub struct Mismatch {
 /// What one comparison with the kernel came to. The table is right again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// Rows of the table that were compared.
+    pub rows: usize,
     /// Rows that were wrong.
     pub mismatches: Vec<Mismatch>,
-    /// Rows that are too young to be judged and looked wrong.
-    pub undecided: usize,
+    /// Sockets that look wrong and may not be: too young to be judged, or changing meanwhile.
+    pub undecided: Vec<u64>,
 }
 
 impl Session {
@@ -99,10 +91,16 @@ impl Session {
         }
         // An event that came meanwhile tells of its socket itself.
         self.take(news);
+        if self.purpose == Purpose::Snapshot {
+            // They are read once, when they are printed. A chain may have been walked twice.
+            self.addresses.sort_unstable();
+            self.addresses.dedup();
+            return Ok(Vec::new());
+        }
         let bare = self.table.bare();
         let mut rows = Vec::with_capacity(bare.len());
         let looked = clock::ktime();
-        self.read_rows(&bare, |_, _, row| rows.push(*row))?;
+        self.read_rows(&bare, With::LEAST, |_, _, row| rows.push(*row))?;
         // Who has changed since the walk is told by its event: a row may be ahead of it.
         self.take(news);
         let mut added = Vec::new();
@@ -122,14 +120,16 @@ impl Session {
     }
 
     fn listed_in_proc(&self) -> Result<Vec<Conn>> {
-        let seeds = proc::tcp_sockets(self.netns)?;
+        // The table gives them numbers of its own.
+        let seeds = proc::tcp_sockets(self.netns, 0)?;
         let owners = proc::owners(Path::new("/proc")).by_inode;
         let with_owner = seeds.into_iter().map(|seed| {
-            let text = owners.get(&seed.inode).filter(|_| seed.inode != 0);
-            let owner = text.and_then(|text| proc::pid_of(text)).map(|pid| Owner {
+            let text = owners.get(seed.inode).filter(|_| seed.inode != 0);
+            let owner = text.and_then(proc::pid_of).map(|pid| Owner {
                 pid,
                 comm: [0; 16],
                 provenance: Provenance::Seeded,
+                tenure: Tenure::Current,
             });
             Conn { owner, ..seed.conn }
         });
@@ -154,9 +154,10 @@ impl Session {
         self.health.healings += 1;
         if self.can_look() {
             let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (found.undecided > 0).then(clock::ktime);
+            self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
         } else {
-            self.heal_from_proc(news)?;
+            let undecided = self.heal_from_proc(news)?;
+            self.recheck = undecided.then(clock::ktime);
         }
         let ours = self.netns;
         let blind = self.walk.is_none() && self.table.listed().any(|conn| conn.netns != ours);
@@ -209,29 +210,42 @@ impl Session {
     pub(super) fn heal_the_rest(&mut self, news: &mut News) -> Result<()> {
         let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
         if self.recheck.is_some_and(due) {
-            let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (found.undecided > 0).then(clock::ktime);
+            let undecided = if self.can_look() {
+                !self
+                    .reconcile(Scope::Everything, news)?
+                    .undecided
+                    .is_empty()
+            } else {
+                self.heal_from_proc(news)?
+            };
+            self.recheck = undecided.then(clock::ktime);
         }
         Ok(())
     }
 
     /// Without a refresh program: what /proc does not list (any more) is dropped, what it lists is
-    /// added, and its states count. That is our own namespace.
-    fn heal_from_proc(&mut self, news: &mut News) -> Result<()> {
+    /// added, and its states count. That is our own namespace. Gives whether there are sockets that
+    /// are too young to be judged.
+    fn heal_from_proc(&mut self, news: &mut News) -> Result<bool> {
         self.take(news);
         self.gaps_healed = self.table.contradictions();
         let netns = self.netns;
         let known = self.table.listed().filter(|conn| conn.netns == netns);
         let known: Vec<Conn> = known.copied().collect();
-        let listed: BTreeMap<_, _> = proc::tcp_sockets(netns)?
+        let listed: BTreeMap<_, _> = proc::tcp_sockets(netns, 0)?
             .iter()
             .map(|seed| ((seed.conn.local, seed.conn.remote), seed.conn.state))
             .collect();
         // Who has changed while /proc was read is told by its event.
         self.take(news);
         let now = clock::ktime();
+        let mut young = false;
         for before in known {
-            if self.table.get(before.id) != Some(&before) || is_young(&before, now) {
+            if self.table.get(before.id) != Some(&before) {
+                continue;
+            }
+            if is_young(&before, now) {
+                young = true;
                 continue;
             }
             match listed.get(&(before.local, before.remote)) {
@@ -244,7 +258,7 @@ impl Session {
         for conn in self.listed_in_proc()? {
             self.table.find_proc(conn, now, &mut news.changes);
         }
-        Ok(())
+        Ok(young)
     }
 
     /// Compares the table with the kernel and sets it right. Exact while sockets come and go: what
@@ -261,7 +275,9 @@ impl Session {
         let mut gone = Vec::new();
         // Told as of before the look: events that come later are later.
         let looked = clock::ktime();
-        for (skaddr, before, row) in self.read_unchanged(&known, news)? {
+        let unchanged = self.read_unchanged(&known, news)?;
+        findings.rows = unchanged.len();
+        for (skaddr, before, row) in unchanged {
             if row.kind == ROW_GONE {
                 gone.push(skaddr);
                 continue;
@@ -270,11 +286,11 @@ impl Session {
             if is_young(&before, now) {
                 // The event comes before the state is stored.
                 let same = before.state == TcpState::from_kernel(row.state);
-                findings.undecided += usize::from(!same);
+                findings.undecided.extend((!same).then_some(skaddr));
             } else {
                 match self.table.correct(skaddr, &row, looked, &mut news.changes) {
                     Correction::Fine => {}
-                    Correction::Undecided => findings.undecided += 1,
+                    Correction::Undecided => findings.undecided.push(skaddr),
                     Correction::Replaced => findings.note(Fault::Replaced, before),
                     // Without the log, changes between two listed states are not sent.
                     Correction::Restated if self.purpose != Purpose::Log => {}
@@ -296,7 +312,7 @@ impl Session {
                 continue;
             }
             if is_young(&before, now) && before.state != TcpState::Close {
-                findings.undecided += 1;
+                findings.undecided.push(skaddr);
                 continue;
             }
             let carried_on = self.table.is_carried_on(SockId::Kernel(skaddr));
@@ -319,7 +335,7 @@ impl Session {
     ) -> Result<Vec<(u64, Conn, SockRow)>> {
         let before: Vec<_> = sockets.iter().map(|skaddr| self.known(*skaddr)).collect();
         let mut rows = Vec::with_capacity(sockets.len());
-        self.read_rows(sockets, |_, _, row| rows.push(*row))?;
+        self.read_rows(sockets, With::LEAST, |_, _, row| rows.push(*row))?;
         self.take(news);
         let all = sockets.iter().zip(before).zip(rows);
         let unchanged = all.filter_map(|((skaddr, before), row)| {

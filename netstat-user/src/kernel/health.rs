@@ -59,6 +59,18 @@ pub enum Doubt {
     Everything,
 }
 
+impl Doubt {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OtherNamespaces => "other network namespaces",
+            Self::HalfOpen => "half-open connections",
+            Self::Everything => "everything",
+        }
+    }
+}
+
 /// The state of a tracer, for whoever shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {

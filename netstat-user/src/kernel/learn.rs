@@ -14,6 +14,7 @@ use netstat_common::row::{ROW_REQUEST, ROW_TIMEWAIT};
 
 use super::{
     object::{Handlers, Purpose},
+    refresh::With,
     session::{SeedFrom, Session},
 };
 
@@ -28,7 +29,7 @@ pub fn handlers() -> Result<Handlers> {
         let _request = make_request()?;
         let mut session = Session::start(Purpose::Snapshot, SeedFrom::Kernel, false)?;
         let mut found = Handlers::default();
-        session.rows(|row| match row.kind {
+        session.rows(With::LEAST, |row| match row.kind {
             ROW_TIMEWAIT => found.timewait = row.handler,
             ROW_REQUEST => found.request = row.handler,
             _ => {}

@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     listed::Lists,
-    object::Object,
+    object::{Object, Purpose},
+    refresh::With,
     session::{News, Session},
 };
 
@@ -34,6 +35,7 @@ impl Session {
     pub(super) fn read_rows(
         &mut self,
         sockets: &[u64],
+        with: With,
         mut sink: impl FnMut(&mut ConnTable, usize, &SockRow),
     ) -> Result<()> {
         let Self {
@@ -45,7 +47,7 @@ impl Session {
         else {
             return Ok(());
         };
-        refresh.read(object, sockets, |index, row| sink(table, index, row))
+        refresh.read(object, sockets, with, |index, row| sink(table, index, row))
     }
 
     /// The UDP sockets of our namespace, now, in the order of /proc.
@@ -78,8 +80,8 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows(&mut self, sink: impl FnMut(&SockRow)) -> Result<()> {
-        self.rows_of(Some(self.netns), sink)
+    pub fn rows(&mut self, with: With, sink: impl FnMut(&SockRow)) -> Result<()> {
+        self.rows_of(Some(self.netns), with, sink)
     }
 
     /// Whether sockets of a network namespace that are older than the tracer are in the table.
@@ -92,7 +94,12 @@ impl Session {
     ///
     /// # Errors
     /// bpf(2), or no refresh program.
-    pub fn rows_of(&mut self, netns: Option<u32>, mut sink: impl FnMut(&SockRow)) -> Result<()> {
+    pub fn rows_of(
+        &mut self,
+        netns: Option<u32>,
+        with: With,
+        mut sink: impl FnMut(&SockRow),
+    ) -> Result<()> {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
@@ -105,21 +112,28 @@ impl Session {
             found?;
         }
         let theirs = |inode: u32| netns.is_none_or(|netns| netns == inode);
-        let mut sockets = Vec::with_capacity(self.table.len());
-        let mut others = Vec::with_capacity(self.table.len());
+        let mut listeners = Vec::new();
+        let mut sockets = std::mem::take(&mut self.addresses);
+        if self.purpose != Purpose::Snapshot {
+            sockets.clear();
+        }
         for conn in self.table.listed().filter(|conn| theirs(conn.netns)) {
             let part = match conn.state {
-                TcpState::Listen => &mut sockets,
-                _ => &mut others,
+                TcpState::Listen => &mut listeners,
+                _ => &mut sockets,
             };
             part.extend(conn.id.kernel());
         }
-        sockets.append(&mut others);
-        self.read_rows(&sockets, |_, _, row| {
+        let mut show = |_: &mut ConnTable, _: usize, row: &SockRow| {
             if row.kind != ROW_GONE && theirs(row.netns) {
                 sink(row);
             }
-        })
+        };
+        let read = self
+            .read_rows(&listeners, with, &mut show)
+            .and_then(|()| self.read_rows(&sockets, with, &mut show));
+        self.addresses = sockets;
+        read
     }
 
     /// Reads the live rows of the listeners of all network namespaces.
@@ -133,7 +147,7 @@ impl Session {
         let listed = self.table.listed();
         let listening = listed.filter(|conn| conn.state == TcpState::Listen);
         let sockets: Vec<_> = listening.filter_map(|conn| conn.id.kernel()).collect();
-        self.read_rows(&sockets, |_, _, row| {
+        self.read_rows(&sockets, With::LEAST, |_, _, row| {
             if row.kind != ROW_GONE {
                 sink(row);
             }
@@ -147,7 +161,7 @@ impl Session {
     pub fn holders(&mut self, news: &mut News) -> Result<Vec<(u64, u32)>> {
         self.pid_of_inode.clear();
         if self.can_look() {
-            self.iterate("iter_fds", news)?;
+            self.read_descriptors(news)?;
         }
         let mut holders = std::mem::take(&mut self.pid_of_inode);
         holders.sort_unstable();
@@ -161,7 +175,7 @@ impl Session {
     /// bpf(2).
     pub fn inodes(&mut self, sockets: &[u64]) -> Result<Vec<(u64, u64)>> {
         let mut found = Vec::new();
-        self.read_rows(sockets, |_, index, row| {
+        self.read_rows(sockets, With::LEAST, |_, index, row| {
             if row.kind != ROW_GONE {
                 found.push((sockets[index], row.inode));
             }
@@ -179,7 +193,7 @@ impl Session {
             return Ok(());
         }
         let now = clock::ktime();
-        self.read_rows(&waiting, |table, index, row| {
+        self.read_rows(&waiting, With::LEAST, |table, index, row| {
             table.observe(waiting[index], row, now, changes);
         })
     }

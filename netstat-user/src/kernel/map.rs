@@ -12,6 +12,9 @@ pub struct Mapped<T, const W: bool = false> {
     holds: PhantomData<T>,
 }
 
+// SAFETY: memory that belongs to the value; shared references give `&[T]` only.
+unsafe impl<T: Sync, const W: bool> Sync for Mapped<T, W> {}
+
 impl<T, const W: bool> Mapped<T, W> {
     /// Maps memory.
     ///

@@ -1,8 +1,10 @@
 //! The kernel: BPF object, hooks, ring buffer, refresh. It reads and hands over; what an event
 //! means is decided in [`crate::conn`].
 
+pub mod audit;
 pub mod btf;
 mod checkup;
+pub mod descriptors;
 pub mod heal;
 pub mod health;
 pub mod hooks;

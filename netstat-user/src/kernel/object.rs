@@ -16,11 +16,13 @@ use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
+    row::BATCH,
 };
 
 use super::{
     hooks::How,
     offsets::{Layout, VMLINUX, layout},
+    refresh,
 };
 
 /// What the object is loaded for.
@@ -57,8 +59,8 @@ impl Sizes {
     fn of(purpose: Purpose) -> Result<Self> {
         let (ring, half_open) = match purpose {
             Purpose::Snapshot => (SNAPSHOT_RING, TABLE_BUDGET),
-            Purpose::Table => (LIVE_RING, TABLE_BUDGET),
-            Purpose::Log => (LIVE_RING, LOG_BUDGET),
+            Purpose::Table => (TABLE_RING, TABLE_BUDGET),
+            Purpose::Log => (LOG_RING, LOG_BUDGET),
         };
         let ring = from_environment(RING_BYTES)?.unwrap_or(u64::from(ring));
         let fits =
@@ -92,11 +94,18 @@ const LOG_BUDGET: u64 = 1 << 14;
 /// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
 /// iterator that finds it full is resumed.
 const SNAPSHOT_RING: u32 = 1 << 20;
-/// Ring size with hooks: 160,000 events, or 130 ms at 1.2 million a second.
-const LIVE_RING: u32 = 16 << 20;
+/// Ring size with hooks: 80,000 events, or 130 ms at 600,000 a second. Its pages are mapped twice
+/// and count twice as resident.
+const TABLE_RING: u32 = 8 << 20;
+/// Ring size for the log, which has twice the events: 130 ms at 1.2 million a second.
+const LOG_RING: u32 = 16 << 20;
 /// `AYA_LOG_LEVEL` at which no log statement is left in the programs.
 const NO_LOG: u8 = 0;
 
+/// The helper that programs loop with, as the kernel's BTF names it.
+const LOOP: &str = "bpf_loop";
+/// Why programs that loop are refused without it.
+const NO_LOOP: &str = "this kernel's BPF programs cannot loop (bpf_loop: Linux 5.17)";
 /// What loading after [`Object::release_types`] says: a defect of ours.
 const RELEASED: &str = "the kernel's types were released already";
 
@@ -116,6 +125,47 @@ pub struct Object {
     pub knows_tables: bool,
     /// See [`Layout::listener_bucket`].
     pub listener_bucket: (u32, u64),
+    /// Whether programs that give addresses a type can be loaded.
+    pub casts: bool,
+    /// How many threads share a pass.
+    pub threads: usize,
+}
+
+/// The BPF object, as it was compiled.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netstat-ebpf"));
+
+/// The most threads that share a pass.
+const MOST_THREADS: usize = 8;
+
+/// As many as there are CPUs for us; a pass of more is bound by memory.
+fn threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MOST_THREADS)
+}
+
+/// Makes calls of the helper number `mark`, which no kernel has, calls of a kernel function. aya
+/// knows of no such calls, which a compiler would write as relocations.
+fn call_kernel_function(object: &mut [u8], mark: u32, function: u32) {
+    /// `BPF_JMP | BPF_CALL`, and the same with `BPF_PSEUDO_KFUNC_CALL` as the source register.
+    const HELPER: [u8; 4] = [0x85, 0, 0, 0];
+    const KERNEL_FUNCTION: [u8; 4] = [0x85, 0x20, 0, 0];
+    for instruction in object.chunks_exact_mut(8) {
+        let (call, number) = instruction.split_at_mut(4);
+        if *call == HELPER && *number == mark.to_le_bytes() {
+            call.copy_from_slice(&KERNEL_FUNCTION);
+            number.copy_from_slice(&function.to_le_bytes());
+        }
+    }
+}
+
+/// Inode number of our PID namespace; 0 for the initial one, or where /proc does not tell.
+fn own_pid_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    /// `PROC_PID_INIT_INO` of the kernel.
+    const INITIAL: u64 = 0xeffffffc;
+    let own = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+    own.ok().filter(|inode| *inode != INITIAL).unwrap_or(0)
 }
 
 impl Object {
@@ -137,6 +187,7 @@ impl Object {
             knows_tables,
             listener_bucket,
             no_lists,
+            rdonly_cast,
         } = layout?;
         let btf = btf
             .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
@@ -147,12 +198,17 @@ impl Object {
         // A wake-up well before the ring is full.
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
         values.push((offsets::HALF_OPEN_BUDGET, sizes.half_open));
+        values.push((offsets::OWN_PID_NS, own_pid_namespace()));
         values.push((offsets::EVERY_CHANGE, u64::from(purpose == Purpose::Log)));
         let level = if log { u8::MAX } else { NO_LOG };
+        let threads = threads();
+        let slots = refresh::slots(threads);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
-            .map_max_entries(names::EVENTS, sizes.ring);
+            .map_max_entries(names::EVENTS, sizes.ring)
+            .map_max_entries(names::POINTERS, (slots * BATCH) as u32)
+            .map_max_entries(names::ROWS, (slots * BATCH) as u32);
         let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {
             loader.map_max_entries(list, room as u32);
@@ -161,11 +217,12 @@ impl Object {
             loader.override_global(name, value, true);
         }
         loader.override_global(aya_log::LEVEL, &level, false);
+        let mut programs = PROGRAMS.to_vec();
+        if let Some(function) = rdonly_cast {
+            call_kernel_function(&mut programs, offsets::RDONLY_CAST_MARK, function);
+        }
         let ebpf = loader
-            .load(aya::include_bytes_aligned!(concat!(
-                env!("OUT_DIR"),
-                "/netstat-ebpf"
-            )))
+            .load(&programs)
             .context("create the BPF maps (needs CAP_BPF and CAP_PERFMON, or root)")?;
         Ok(Self {
             ebpf,
@@ -175,6 +232,8 @@ impl Object {
             no_lists,
             knows_tables,
             listener_bucket,
+            casts: rdonly_cast.is_some(),
+            threads,
         })
     }
 
@@ -238,8 +297,17 @@ impl Object {
     pub fn load_iter(&mut self, program: &str, kind: &str) -> Result<()> {
         let btf = self.btf.as_ref().context(RELEASED)?;
         let iter: &mut Iter = program_of(&mut self.ebpf, program)?;
-        iter.load(kind, btf)
-            .with_context(|| format!("load {program} (iter/{kind})"))
+        let loaded = iter.load(kind, btf);
+        loaded.with_context(|| format!("load {program} (iter/{kind})"))
+    }
+
+    /// What loading a program that loops came to: where the kernel has no loops, that is the
+    /// reason, and not the verifier's log.
+    pub(super) fn need_loops<T>(&self, loaded: Result<T>) -> Result<T> {
+        match loaded {
+            Err(_) if self.btf.is_some() && !self.has_function(LOOP) => bail!("{NO_LOOP}"),
+            loaded => loaded,
+        }
     }
 
     /// Whether a program is loaded.
@@ -272,13 +340,31 @@ impl Object {
         link.into_file().with_context(|| format!("start {program}"))
     }
 
-    /// Loads a program that is run on demand.
+    /// Loads a program that is run on demand. All of them loop.
     ///
     /// # Errors
     /// The verifier's refusal.
     pub fn load_raw(&mut self, program: &str) -> Result<()> {
         let raw: &mut RawTracePoint = program_of(&mut self.ebpf, program)?;
-        raw.load().with_context(|| format!("load {program}"))
+        let loaded = raw.load().with_context(|| format!("load {program}"));
+        self.need_loops(loaded)
+    }
+
+    /// Loads the faster of two programs that do the same, `fast` if addresses can be given a type;
+    /// gives its name.
+    ///
+    /// # Errors
+    /// What `load` says of `plain`.
+    pub fn load_either(
+        &mut self,
+        [fast, plain]: [&'static str; 2],
+        mut load: impl FnMut(&mut Self, &str) -> Result<()>,
+    ) -> Result<&'static str> {
+        if self.casts && load(self, fast).is_ok() {
+            return Ok(fast);
+        }
+        load(self, plain)?;
+        Ok(plain)
     }
 
     /// A program that is run on demand, loaded before.
@@ -455,7 +541,8 @@ impl Handlers {
     }
 }
 
-/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds.
+/// Address and name of a line of kallsyms, without the suffix that link-time optimisation adds. Other
+/// suffixes are of parts (`.cold`) and copies of a function, which no pointer points to.
 fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     let line = line.trim_ascii_end();
     let name = line.get(19..)?;
@@ -463,7 +550,12 @@ fn symbol(line: &[u8]) -> Option<(u64, &[u8])> {
     if !name.ends_with(b"handler") && !name.contains(&b'.') {
         return None;
     }
-    let name = name.split(|byte| matches!(byte, b'.' | b'\t')).next()?;
+    let name = name.split(|byte| *byte == b'\t').next()?;
+    let name = match name.iter().position(|byte| *byte == b'.') {
+        Some(dot) if name[dot..].starts_with(b".llvm.") => &name[..dot],
+        Some(_) => return None,
+        None => name,
+    };
     let address = u64::from_str_radix(std::str::from_utf8(line.get(..16)?).ok()?, 16).ok()?;
     Some((address, name))
 }
@@ -487,6 +579,8 @@ mod tests {
             "",
             "short",
             "ffffffff820089f0 t tcp_v4_rcv",
+            "ffffffff81293f6f t reqsk_timer_handler.cold",
+            "ffffffff81293f6f t tw_timer_handler.part.0",
             "zzzzzzzzzzzzzzzz t x_handler",
         ] {
             assert_eq!(parse(line), None, "{line}");

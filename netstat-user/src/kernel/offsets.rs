@@ -42,6 +42,15 @@ macro_rules! list_table {
 
 netstat_common::for_each_list_offset!(list_table);
 
+macro_rules! type_table {
+    ($($name:ident: $of:literal;)*) => {
+        /// Global, struct.
+        const TYPES: &[(&str, &str)] = &[$((stringify!($name), $of)),*];
+    };
+}
+
+netstat_common::for_each_type!(type_table);
+
 /// The globals, and what only user space needs.
 pub struct Layout {
     /// Names and values of read-only globals of the BPF object.
@@ -52,6 +61,8 @@ pub struct Layout {
     pub listener_bucket: (u32, u64),
     /// Why UDP and Unix sockets cannot be listed.
     pub no_lists: Option<String>,
+    /// Number of the function that gives an address a type; `None` before Linux 6.2.
+    pub rdonly_cast: Option<u32>,
 }
 
 netstat_common::for_each_optional_offset!(optional_table);
@@ -114,6 +125,9 @@ pub fn layout(blob: &[u8]) -> Result<Layout> {
             None => no_lists = Some(missing(of, path).to_string()),
         }
     }
+    for &(name, of) in TYPES {
+        globals.push((name, u64::from(finder.of(of).unwrap_or(0))));
+    }
     let listener_bucket = finder.listener_bucket();
     let knows_tables = walk.is_some() && listener_bucket.is_some();
     globals.extend(walk.unwrap_or_default());
@@ -122,6 +136,7 @@ pub fn layout(blob: &[u8]) -> Result<Layout> {
         knows_tables,
         listener_bucket: listener_bucket.unwrap_or_default(),
         no_lists,
+        rdonly_cast: btf.function(names::RDONLY_CAST),
     })
 }
 

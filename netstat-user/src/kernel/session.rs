@@ -5,6 +5,7 @@
 //! so a socket that closes after the iterator saw it is taken out again by its own event.
 
 use std::{
+    fmt,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
-    event::{ProcEvent, TablesRecord},
+    event::{KIND_DESTROY, KIND_FORK, KIND_STATE, ProcEvent, SockEvent, TablesRecord},
     lost::Counter,
     names,
 };
@@ -22,12 +23,14 @@ use crate::{
     conn::{
         gaps::{Expected, Gaps, Older},
         table::ConnTable,
-        types::{Change, Ktime},
+        trail::Trail,
+        types::{Change, Ktime, Tenure},
     },
 };
 
 use super::{
     checkup::CheckUps,
+    descriptors::Descriptors,
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
@@ -38,6 +41,9 @@ use super::{
     ring::Ring,
     walk::Walk,
 };
+
+/// `TCP_CLOSE`.
+const CLOSE: u8 = 7;
 
 /// What a drain found besides the table's own changes.
 #[derive(Default)]
@@ -83,6 +89,9 @@ pub struct Session {
     pub events: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
+    pub(super) trail: Trail,
+    /// When the trail was last asked for.
+    pub(super) looked_at: Option<Ktime>,
     /// When a healing left sockets that were too young to be judged.
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
@@ -94,8 +103,56 @@ pub struct Session {
     pub(super) gaps_healed: Gaps,
     pub(super) gaps_due: Ktime,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
+    /// Room for the addresses of a refresh, kept from one to the next; without a table, the addresses.
+    pub(super) addresses: Vec<u64>,
+    /// `None` where [`Session::refresh`] is.
+    pub(super) descriptors: Option<Descriptors>,
     /// Reads what the programs log, where that was asked for.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// What the table does not know of the time before it because this kernel lacks something.
+    pub limit: Option<String>,
+}
+
+/// What this kernel refuses, and what serves instead.
+enum Limit {
+    /// The refresh: /proc.
+    Proc(anyhow::Error),
+    /// The walk: `iter/tcp`.
+    OwnNamespace(anyhow::Error),
+}
+
+impl Limit {
+    fn hook(&self) -> Hook {
+        let (program, rung, purpose, error) = match self {
+            Self::Proc(error) => ("refresh", "/proc", "sockets older than us", error),
+            Self::OwnNamespace(error) => ("walk", "iter/tcp", "sockets of all namespaces", error),
+        };
+        Hook {
+            program,
+            target: "",
+            rung,
+            purpose,
+            refused: Some(format!("{error:#}")),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error) = match self {
+            Self::Proc(error) => (
+                "older sockets and their owners are read from /proc, of this network namespace only",
+                error,
+            ),
+            Self::OwnNamespace(error) => (
+                "older sockets are known of this network namespace only",
+                error,
+            ),
+        };
+        // A verifier's log has many lines; its first says what is refused.
+        let reason = format!("{error:#}");
+        write!(out, "{what}: {}", reason.lines().next().unwrap_or_default())
+    }
 }
 
 impl Session {
@@ -122,13 +179,17 @@ impl Session {
             SeedFrom::Kernel => load_readers(&mut object).map(Some),
             SeedFrom::Proc => Ok(None),
         };
-        let readers = match readers {
-            Err(_) if purpose == Purpose::Log => None,
-            readers => readers?,
+        let (readers, limit) = match readers {
+            Ok(Some((refresh, fds, Ok(walk)))) => (Some((refresh, fds, Some(walk))), None),
+            Ok(Some((refresh, fds, Err(error)))) => {
+                (Some((refresh, fds, None)), Some(Limit::OwnNamespace(error)))
+            }
+            Ok(None) => (None, None),
+            Err(error) if purpose == Purpose::Log => (None, Some(Limit::Proc(error))),
+            Err(error) => return Err(error),
         };
-        let (refresh, walk, why_not) = match readers {
-            Some((refresh, Ok(walk))) => (Some(refresh), Some(walk), None),
-            Some((refresh, Err(error))) => (Some(refresh), None, Some(format!("{error:#}"))),
+        let (refresh, descriptors, walk) = match readers {
+            Some((refresh, fds, walk)) => (Some(refresh), Some(fds), walk),
             None => (None, None, None),
         };
         // SAFETY: one word, which the programs read and write as a whole.
@@ -139,7 +200,7 @@ impl Session {
         } else {
             None
         };
-        hooks.extend(why_not.map(no_walk));
+        hooks.extend(limit.as_ref().map(Limit::hook));
         let mut session = Self {
             object,
             ring,
@@ -154,6 +215,8 @@ impl Session {
             events: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
+            trail: Trail::default(),
+            looked_at: None,
             recheck: None,
             later: News::default(),
             sleeping,
@@ -161,7 +224,10 @@ impl Session {
             gaps_healed: Gaps::default(),
             gaps_due: Ktime::default(),
             pid_of_inode: Vec::new(),
+            addresses: Vec::new(),
+            descriptors,
             logger,
+            limit: limit.map(|limit| limit.to_string()),
         };
         let mut news = News::default();
         session.seed(&mut news)?;
@@ -206,6 +272,7 @@ impl Session {
         self.health.over_budget = counters.get(Counter::OverBudget);
         self.follow_flood(news)?;
         self.table.expect(self.expected());
+        self.forget_trail();
         self.check_up(news)?;
         self.heal_gaps(news)?;
         self.health.gaps = self.table.gaps();
@@ -235,6 +302,15 @@ impl Session {
         self.health
     }
 
+    /// Makes the calling thread's network namespace ours: what is listed and counted as our own.
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn follow_thread(&mut self) -> Result<()> {
+        self.netns = own_netns()?;
+        Ok(())
+    }
+
     pub(super) fn take(&mut self, news: &mut News) {
         let Self {
             ring,
@@ -243,16 +319,47 @@ impl Session {
             pid_of_inode,
             health,
             tables_found,
+            purpose,
+            addresses,
+            trail,
             ..
         } = self;
+        let remembers = *purpose == Purpose::Log;
+        // Sorted, so that whoever reads them in the order of the table reads memory from front to
+        // back; but never beyond an event, which may take one out again.
+        let mut seeds: Vec<u64> = Vec::new();
+        let note = |seeds: &mut Vec<u64>, table: &mut ConnTable| {
+            seeds.sort_unstable();
+            seeds.drain(..).for_each(|skaddr| table.seed(skaddr));
+        };
+        let once = *purpose == Purpose::Snapshot;
         ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
+                if !seeds.is_empty() {
+                    note(&mut seeds, table);
+                }
                 *events += 1;
+                trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
+                if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
+                    // It is in no hash table any more, and if it connects again it is told anew. The
+                    // hook that tells of the object's end would cost a quarter more events.
+                    let end = SockEvent {
+                        kind: KIND_DESTROY,
+                        ..event
+                    };
+                    table.apply(&end, &mut news.changes);
+                }
+                trail.note(&event, table);
             }
             Some(Record::End(event)) => table.apply_end(&event),
-            Some(Record::Proc(event)) => news.processes.push(event),
-            Some(Record::Seed(skaddr)) => table.seed(skaddr),
+            Some(Record::Proc(event)) => {
+                if event.kind == KIND_FORK {
+                    id_is_used_again(table, &mut news.changes, event.tgid);
+                }
+                news.processes.push(event);
+            }
+            Some(Record::Seed(skaddr)) => seeds.push(skaddr),
             Some(Record::Tables(tables)) => tables_found.push(tables),
             Some(Record::Fds(chunk)) => {
                 let held = chunk.inodes.iter().filter(|inode| **inode != 0);
@@ -260,6 +367,11 @@ impl Session {
             }
             None => health.lost.undecoded += 1,
         });
+        if once {
+            addresses.append(&mut seeds);
+        } else {
+            note(&mut seeds, table);
+        }
     }
 
     /// Counters of the BPF programs.
@@ -322,14 +434,34 @@ impl std::os::fd::AsFd for Session {
 
 /// Loads what reads sockets and descriptors of before our time: the walk, or where this kernel
 /// refuses it, why, and the iterator instead.
-fn load_readers(object: &mut Object) -> Result<(Refresh, Result<Walk>)> {
+fn load_readers(object: &mut Object) -> Result<(Refresh, Descriptors, Result<Walk>)> {
     let refresh = Refresh::new(object)?;
     let walk = Walk::new(object);
     if walk.is_err() {
         object.load_iter(ITER_TCP, "tcp")?;
     }
-    object.load_iter("iter_fds", "task")?;
-    Ok((refresh, walk))
+    let descriptors = load_fds(object)?;
+    Ok((refresh, descriptors, walk))
+}
+
+/// A new process has an id that an earlier one had: what has been told by now is about that one.
+fn id_is_used_again(table: &mut ConnTable, changes: &mut [Change], pid: u32) {
+    table.id_is_used_again(pid);
+    let owners = changes
+        .iter_mut()
+        .filter_map(|change| change.conn.owner.as_mut());
+    for owner in owners.filter(|owner| owner.pid == pid && !owner.is_past()) {
+        owner.tenure = Tenure::Past;
+    }
+}
+
+/// Loads what reads the descriptors of all processes.
+///
+/// # Errors
+/// Linux before 5.17 (no `bpf_loop`).
+pub fn load_fds(object: &mut Object) -> Result<Descriptors> {
+    let loaded = Descriptors::new(object);
+    object.need_loops(loaded)
 }
 
 /// Says that `iter/tcp` serves instead of the walk, and why.

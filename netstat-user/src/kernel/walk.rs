@@ -20,8 +20,12 @@ use super::{
 /// or one that never stands still.
 const PATIENCE: u32 = 1000;
 
+/// Names of the programs that walk a table.
+const PROGRAMS: [&str; 2] = ["walk_cast", "walk"];
+
 /// The programs' parameters and results.
 pub struct Walk {
+    program: &'static str,
     state: Mapped<WalkState, true>,
 }
 
@@ -37,11 +41,11 @@ impl Walk {
             );
         }
         object.load_raw("walk_nets")?;
-        object.load_raw("walk")?;
+        let program = object.load_either(PROGRAMS, |object, program| object.load_raw(program))?;
         // SAFETY: one element, every byte pattern of which is valid; the programs write it only
         // while they run, which they do inside `run`.
         let state = unsafe { object.map_memory(names::WALK, 1)? };
-        Ok(Self { state })
+        Ok(Self { program, state })
     }
 
     fn run(&mut self, object: &mut Object, program: &str, state: WalkState) -> Result<WalkState> {
@@ -115,7 +119,10 @@ impl Session {
         let mut stuck = 0;
         loop {
             let before = state.next;
-            state = self.run_walk("walk", state)?;
+            // Where the last run stood, another object may be by now: the chain is walked again.
+            state.node = 0;
+            let program = self.walk.as_ref().map_or("", |walk| walk.program);
+            state = self.run_walk(program, state)?;
             self.take(news);
             match state.status {
                 DONE => return Ok(()),

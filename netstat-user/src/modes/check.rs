@@ -10,6 +10,7 @@ use crate::kernel::{
     object::{Handlers, Object, Purpose},
     offsets::VMLINUX,
     refresh::Refresh,
+    session::load_fds,
     walk::Walk,
 };
 
@@ -124,7 +125,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             "iter_fds",
             "iter/task",
             "owners",
-            object.load_iter("iter_fds", "task"),
+            load_fds(&mut object).map(drop),
         ),
         (
             "refresh",

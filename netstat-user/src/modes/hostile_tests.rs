@@ -6,20 +6,21 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 
 use super::{
+    json,
     masq::{self, MasqRequest},
     route::{self, RouteRequest},
     sockets::round,
     stats::{self, StatsRequest},
 };
 use crate::{
-    cmdline::{Next, Options, Surroundings, parse},
+    cmdline::{JsonForm, Next, Options, Surroundings, parse},
     proc::ProcSource,
     source::{InetTable, Line, SocketSource as _},
     view::{names::NoNames, stats::Sections},
 };
 
 /// The files, each with a text of the right form: what mutation starts from.
-const FILES: [(&str, &str); 27] = [
+const FILES: [(&str, &str); 29] = [
     ("net/tcp", TCP),
     ("net/tcp6", TCP6),
     ("net/udp", TCP),
@@ -92,6 +93,11 @@ const FILES: [(&str, &str); 27] = [
         "h\n00000001:4003 00000002:0000DEADBEEF:0451 10 20 01 5\n",
     ),
     ("7/cmdline", "/usr/bin/prog\0arg\0"),
+    ("7/comm", "prog\n"),
+    (
+        "7/cgroup",
+        "0::/system.slice/docker-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope\n",
+    ),
 ];
 
 const TCP: &str =
@@ -290,6 +296,17 @@ proptest! {
         let [out, _] = print(root.path(), &["-atnpe"]);
         let lines = out.iter().filter(|&&byte| byte == b'\n').count();
         prop_assert_eq!(lines, rows + 2, "two lines of header, then one for each row");
+        for (option, form) in [("--json", JsonForm::Document), ("--json-lines", JsonForm::Lines)] {
+            let options = options(&["-anpx", option]);
+            let round = json::round(&mut source, &options, root.path()).expect("a round");
+            let mut out = Vec::new();
+            round.print(form, &mut out).expect("a Vec takes every byte");
+            prop_assert!(is_harmless(&out), "{:?}", String::from_utf8_lossy(&out));
+            for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let read = serde_json::from_slice::<serde_json::Value>(line);
+                prop_assert!(read.is_ok(), "{:?}", String::from_utf8_lossy(line));
+            }
+        }
         let mut rows = 0;
         let read = source.unix(&mut |line| rows += usize::from(matches!(line, Line::Row(_))));
         prop_assert!(read.is_ok());

@@ -70,7 +70,8 @@ pub(super) fn run(
 ) -> u8 {
     const PAUSE: Duration = Duration::from_secs(1);
     loop {
-        let printed = round(source, options).and_then(|round| round.print(form, out));
+        let printed =
+            round(source, options, Path::new("/proc")).and_then(|round| round.print(form, out));
         if let Err(error) = printed {
             let _ = writeln!(err, "netstat-bpf: {}", reason(&error));
             return 1;
@@ -82,14 +83,14 @@ pub(super) fn run(
     }
 }
 
-struct Round {
+pub(super) struct Round {
     head: Head,
     inet: Vec<Inet>,
     unix: Vec<Unix>,
 }
 
 impl Round {
-    fn print(&self, form: JsonForm, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn print(&self, form: JsonForm, out: &mut dyn Write) -> io::Result<()> {
         let text = match form {
             JsonForm::Document => {
                 let mut document = Document::begin(&self.head);
@@ -124,11 +125,17 @@ impl Round {
     }
 }
 
-fn round(source: &mut dyn SocketSource, options: &Options) -> io::Result<Round> {
+/// One snapshot; `proc` is where processes are read.
+pub(super) fn round(
+    source: &mut dyn SocketSource,
+    options: &Options,
+    proc: &Path,
+) -> io::Result<Round> {
     let shows = |table| wanted(options, table, false) || wanted(options, table, true);
     source.begin(Want {
         owners: true,
         timers: true,
+        user: true,
         tcp: shows(InetTable::Tcp) && options.ipv4(),
         tcp6: shows(InetTable::Tcp) && options.ipv6(),
         udp: shows(InetTable::Udp) && options.ipv4(),
@@ -141,6 +148,7 @@ fn round(source: &mut dyn SocketSource, options: &Options) -> io::Result<Round> 
     let mut gather = Gather {
         head: Head::new(clock::wall_ns(), netns, &source.standing(), holders.access),
         holders,
+        proc,
         processes: FxHashMap::default(),
     };
     let mut sockets = Vec::new();
@@ -193,16 +201,17 @@ fn read(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-struct Gather {
+struct Gather<'a> {
     head: Head,
+    proc: &'a Path,
     holders: Holders,
     processes: FxHashMap<u32, Process>,
 }
 
-impl Gather {
+impl Gather<'_> {
     fn process(&mut self, pid: u32) -> &Process {
         let known = self.processes.entry(pid);
-        known.or_insert_with(|| proc::process(Path::new("/proc"), pid))
+        known.or_insert_with(|| proc::process(self.proc, pid))
     }
 
     fn held(&mut self, inode: u64) -> Vec<Holder> {

@@ -1,11 +1,9 @@
 //! [`SocketSource`] over the live table; what the table does not carry comes from /proc.
 
 use std::{
-    collections::hash_map::Entry,
     fs::{self, File},
     io,
     path::Path,
-    rc::Rc,
     time::Duration,
 };
 
@@ -15,7 +13,9 @@ use rustc_hash::FxHashMap;
 use crate::{
     clock,
     kernel::{
+        health::Doubt,
         object::Purpose,
+        refresh::With,
         session::{News, SeedFrom, Session},
     },
     proc::{ProcSource, program},
@@ -23,7 +23,10 @@ use crate::{
         Ends, Fact, Holders, InetTable, Line, OwnerAccess, Owners, SocketSource, Standing, Trust,
         Want,
     },
-    view::row::{InetRow, UnixRow},
+    view::{
+        by_inode::{ByInode, NameId},
+        row::{InetRow, UnixRow},
+    },
 };
 
 use super::live_rows::{AF_INET6, inet_row, udp_row, unix_row};
@@ -50,6 +53,8 @@ pub struct LiveSource {
     /// Healings that a remark has told of.
     told_healings: u64,
     told_lost: u64,
+    /// Whether a remark has told of the SYN flood that goes on.
+    told_flood: bool,
 }
 
 impl LiveSource {
@@ -72,11 +77,19 @@ impl LiveSource {
             purpose,
             told_healings: 0,
             told_lost: 0,
+            told_flood: false,
         })
+    }
+
+    /// Whether the table has the sockets of all network namespaces.
+    #[must_use]
+    pub fn knows_all_namespaces(&self) -> bool {
+        self.session.knows(0)
     }
 
     fn snapshot(&mut self, want: Want) -> Result<()> {
         let mut news = News::default();
+        self.session.follow_thread()?;
         self.session.drain(&mut news)?;
         // A loss may have been found between two rounds.
         let health = self.session.health();
@@ -92,6 +105,16 @@ impl LiveSource {
                 health.gaps.all
             ));
         }
+        let flood = health.in_doubt == Some(Doubt::HalfOpen);
+        if flood && !self.told_flood && self.remark.is_none() {
+            self.told_flood = true;
+            self.remark = Some(
+                "SYN flood: events of half-open connections are kept out; their rows are read from \
+                 the kernel's tables"
+                    .to_owned(),
+            );
+        }
+        self.told_flood &= flood;
         self.tcp.clear();
         self.tcp6.clear();
         if want.tcp || want.tcp6 {
@@ -102,7 +125,11 @@ impl LiveSource {
                 tick_ns,
                 ..
             } = self;
-            session.rows(|row| {
+            let with = With {
+                timers: want.timers,
+                user: want.user,
+            };
+            session.rows(with, |row| {
                 let table = if row.family == AF_INET6 {
                     &mut *tcp6
                 } else {
@@ -148,25 +175,37 @@ impl LiveSource {
     }
 }
 
-/// Names the owners: of each inode the first process whose command line can be read. Ascending, that
-/// is the lowest, as netstat finds it.
-pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owners {
-    let mut programs: FxHashMap<u32, Option<Rc<[u8]>>> = FxHashMap::default();
-    let mut by_inode = FxHashMap::default();
-    by_inode.reserve(holders.len());
-    for (inode, pid) in holders {
-        let Entry::Vacant(free) = by_inode.entry(inode) else {
-            continue;
+/// Names owners: of each inode the first process whose command line can be read. Ascending, that is
+/// the lowest, as netstat finds it.
+#[derive(Default)]
+pub(super) struct Naming {
+    programs: FxHashMap<u32, Option<NameId>>,
+    by_inode: ByInode,
+    /// Neighbours mostly belong to one process.
+    last: Option<(u32, Option<NameId>)>,
+}
+
+impl Naming {
+    pub(super) fn add(&mut self, inode: u64, pid: u32) {
+        let by_inode = &mut self.by_inode;
+        let name = match self.last {
+            Some((same, name)) if same == pid => name,
+            _ => *self.programs.entry(pid).or_insert_with(|| {
+                let name = program(Path::new("/proc"), pid).ok()?;
+                Some(by_inode.name(name.into()))
+            }),
         };
-        let known = programs.entry(pid);
-        let owner = known.or_insert_with(|| program(Path::new("/proc"), pid).ok().map(Rc::from));
-        if let Some(owner) = owner {
-            free.insert(Rc::clone(owner));
+        self.last = Some((pid, name));
+        if let Some(name) = name {
+            by_inode.insert(inode, name);
         }
     }
-    Owners {
-        by_inode,
-        access: OwnerAccess::Full,
+
+    pub(super) fn owners(self) -> Owners {
+        Owners {
+            by_inode: self.by_inode,
+            access: OwnerAccess::Full,
+        }
     }
 }
 
@@ -174,8 +213,21 @@ pub(super) fn named(holders: impl ExactSizeIterator<Item = (u64, u32)>) -> Owner
 /// mean the same there.
 #[must_use]
 pub fn proc_is_ours() -> bool {
-    let own = std::process::id().to_string();
-    fs::read_link("/proc/self").is_ok_and(|link| link == Path::new(&own))
+    let status = fs::read("/proc/self/status").unwrap_or_default();
+    is_innermost(&status)
+}
+
+/// Whether a process of that status has one id only from the namespace of /proc on inwards. Its
+/// number alone proves nothing: it may be the same in two namespaces.
+fn is_innermost(status: &[u8]) -> bool {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let ids = lines.find_map(|line| line.strip_prefix(b"NSpid:"));
+    ids.is_some_and(|ids| {
+        ids.split(u8::is_ascii_whitespace)
+            .filter(|id| !id.is_empty())
+            .count()
+            == 1
+    })
 }
 
 impl SocketSource for LiveSource {
@@ -184,7 +236,11 @@ impl SocketSource for LiveSource {
     }
 
     fn owners(&mut self) -> Owners {
-        named(self.holders.iter().copied())
+        let mut naming = Naming::default();
+        for (inode, pid) in &self.holders {
+            naming.add(*inode, *pid);
+        }
+        naming.owners()
     }
 
     fn inet(&mut self, table: InetTable, sink: &mut dyn FnMut(Line<InetRow>)) -> io::Result<()> {
@@ -228,6 +284,8 @@ impl SocketSource for LiveSource {
         const POLL: Duration = Duration::from_millis(20);
         let begin = clock::now();
         let mut news = News::default();
+        // As below.
+        let _ = self.session.follow_thread();
         while let Some(left) = time
             .checked_sub(begin.elapsed())
             .filter(|left| !left.is_zero())
@@ -295,5 +353,30 @@ impl SocketSource for LiveSource {
 
     fn remark(&mut self) -> Option<String> {
         self.remark.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_status_is_read(text: Vec<u8>, ids in "[0-9\t ]{0,20}") {
+            let _ = is_innermost(&text);
+            let line = format!("NSpid:{ids}\n");
+            let one = ids.split_ascii_whitespace().count() == 1;
+            proptest::prop_assert_eq!(is_innermost(line.as_bytes()), one);
+        }
+    }
+
+    #[test]
+    fn a_process_with_two_ids_is_seen_from_outside() {
+        assert!(is_innermost(b"Name:\tx\nNSpid:\t12\nNSpgid:\t1\t2\n"));
+        assert!(!is_innermost(b"Name:\tx\nNSpid:\t12\t12\n"));
+        // A name cannot begin a line: the kernel escapes its line breaks.
+        for unknown in [b"".as_slice(), b"NSpid:", b"NSpid:\n", b"Name:\tNSpid: 1\n"] {
+            assert!(!is_innermost(unknown), "{unknown:?}");
+        }
     }
 }

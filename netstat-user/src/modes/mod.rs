@@ -1,8 +1,11 @@
 //! The ways to run.
 
 pub mod agent;
+pub mod audit;
 pub mod check;
 mod choose;
+#[cfg(test)]
+mod hostile_chain_tests;
 #[cfg(test)]
 mod hostile_tests;
 pub mod iface;
@@ -11,6 +14,7 @@ pub mod live;
 mod live_rows;
 pub mod log;
 pub mod masq;
+mod netns;
 mod netstat;
 pub mod privilege;
 mod report;

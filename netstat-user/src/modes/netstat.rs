@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::Write,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     thread,
@@ -16,10 +16,12 @@ use crate::{
 };
 
 use super::{
-    Stdout, choose,
+    Stdout,
+    choose::{self, Reach},
     iface::{self, IfaceRequest},
     json,
     masq::{self, MasqRequest},
+    netns,
     route::{self, RouteRequest},
     sockets,
     stats::{self, StatsRequest},
@@ -31,7 +33,7 @@ use super::{
 pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: bool) -> u8 {
     default_sigpipe();
     let mut out = Stdout::new();
-    let mut err = io::stderr();
+    let mut err = out.stderr();
     let args: Vec<_> = args.map(OsString::into_vec).collect();
     let around = Surroundings {
         posixly_correct: std::env::var_os("POSIXLY_CORRECT").is_some(),
@@ -43,13 +45,22 @@ pub fn netstat(argv0: OsString, args: impl Iterator<Item = OsString>, agent: boo
     let _ = err.write_all(&parsed.stderr);
     let status = match parsed.next {
         Next::Exit(status) => status,
-        Next::Run(options) => report(&options, agent, &mut out, &mut err),
+        Next::Run(options) => match &options.netns {
+            Some(name) => netns::run(name, &options, agent, &mut out, &mut err),
+            None => report(&options, agent, &mut out, &mut err),
+        },
     };
     let _ = out.flush();
     status
 }
 
-fn report(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Prints what was asked for, of the network namespace that the main thread is in.
+pub(super) fn report(
+    options: &Options,
+    agent: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
     let proc = PathBuf::from("/proc");
     let mut names = SystemNames::default();
     if let Some(form) = options.json {
@@ -58,12 +69,12 @@ fn report(options: &Options, agent: bool, out: &mut dyn Write, err: &mut dyn Wri
             return 1;
         }
         // The agent's messages carry netstat's rows, not who else holds a socket.
-        let source = &mut *choose::source(options, false);
+        let source = &mut *choose::source(options, false, Reach::Own);
         return json::run(source, options, form, out, err);
     }
     match options.mode {
         Mode::Sockets => sockets::run(
-            &mut *choose::source(options, agent),
+            &mut *choose::source(options, agent, Reach::Own),
             options,
             &mut names,
             out,

@@ -50,6 +50,24 @@ pub fn rights() -> Option<String> {
     })
 }
 
+/// What this process lacks to read the descriptors of every process itself. The kernel's list of
+/// owners is for those alone who could.
+#[must_use]
+pub fn missing_for_owners() -> Option<String> {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let enters = [
+        Capability::CAP_DAC_READ_SEARCH,
+        Capability::CAP_DAC_OVERRIDE,
+    ]
+    .iter()
+    .any(|capability| held.contains(capability));
+    let looks = held.contains(&Capability::CAP_SYS_PTRACE);
+    (!enters || !looks).then(|| {
+        "missing CAP_SYS_PTRACE or CAP_DAC_READ_SEARCH, without which not all owners may be seen"
+            .to_owned()
+    })
+}
+
 /// Drops every capability but those that tracing goes on to need, for good.
 ///
 /// # Errors

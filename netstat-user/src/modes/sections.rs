@@ -18,6 +18,9 @@ use super::sockets::{SectionResult, reason};
 const FAILED: SectionResult = SectionResult::Stop(255);
 const MISSING: SectionResult = SectionResult::Stop(1);
 
+/// Rows gather to so many bytes before they are written.
+const BLOCK: usize = 32 * 1024;
+
 /// All that the sections share.
 pub(super) struct Sections<'a, 's> {
     pub(super) source: &'a mut dyn SocketSource,
@@ -124,15 +127,20 @@ impl Sections<'_, '_> {
             row,
             ..
         } = self;
-        source.inet(table, &mut |line| match line {
+        let result = source.inet(table, &mut |line| match line {
             Line::Row(inet) => {
                 screen.inet(row, table, &inet);
-                write(*out, row);
+                if row.len() >= BLOCK {
+                    write(*out, row);
+                }
             }
             Line::Bogus => {
+                write(*out, row);
                 let _ = writeln!(err, "warning, got bogus {bogus} line.");
             }
-        })
+        });
+        write(*out, row);
+        result
     }
 
     fn sctp(&mut self) -> SectionResult {

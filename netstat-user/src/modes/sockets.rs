@@ -1,6 +1,7 @@
 //! Lists of sockets: the sections, in netstat's order, once or every second.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
     time::Duration,
 };
@@ -60,6 +61,7 @@ pub fn round(
     let want = Want {
         owners: wants_owners,
         timers: options.timers,
+        user: options.extend > 0,
         tcp: wants_tcp && options.ipv4(),
         tcp6: wants_tcp && options.ipv6(),
         udp: wants_udp && options.ipv4(),
@@ -73,6 +75,114 @@ pub fn round(
     if let Some(remark) = source.remark() {
         let _ = writeln!(err, "netstat-bpf: {remark}");
     }
+    if let Some(rows) = source.provisional() {
+        // Held back until the rows are known to count; the answer's end is waited for meanwhile.
+        let held = RefCell::new(Held {
+            text: room(rows),
+            said: Vec::new(),
+        });
+        let result = sections(
+            source,
+            options,
+            names,
+            &mut HeldOut(&held),
+            &mut HeldErr(&held),
+        );
+        match source.settle(want) {
+            Ok(true) => {
+                held.into_inner().let_go(out, err);
+                return result;
+            }
+            Ok(false) => names.begin(),
+            Err(error) => {
+                let _ = writeln!(err, "netstat: {}", reason(&error));
+                return SectionResult::Stop(1);
+            }
+        }
+        if let Some(remark) = source.remark() {
+            let _ = writeln!(err, "netstat-bpf: {remark}");
+        }
+    }
+    sections(source, options, names, out, err)
+}
+
+/// What a round says until it counts.
+struct Held {
+    text: Vec<u8>,
+    /// What goes to standard error, and after how much of the text.
+    said: Vec<(usize, Vec<u8>)>,
+}
+
+impl Held {
+    /// Writes it in the order in which it was said. Write errors are nothing to the reference.
+    fn let_go(self, out: &mut dyn Write, err: &mut dyn Write) {
+        let mut gone = 0;
+        for (after, said) in self.said {
+            let _ = out.write_all(&self.text[gone..after]);
+            let _ = err.write_all(&said);
+            gone = after;
+        }
+        let _ = out.write_all(&self.text[gone..]);
+    }
+}
+
+/// Standard output of a round that is held back.
+struct HeldOut<'a>(&'a RefCell<Held>);
+
+impl Write for HeldOut<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().text.write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard error beside a [`HeldOut`].
+struct HeldErr<'a>(&'a RefCell<Held>);
+
+impl Write for HeldErr<'_> {
+    fn write(&mut self, said: &[u8]) -> io::Result<usize> {
+        let mut held = self.0.borrow_mut();
+        let after = held.text.len();
+        held.said.push((after, said.to_vec()));
+        Ok(said.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Room for the text of about so many rows, in large pages where the system has them: each small
+/// one that is touched first costs as much as a row.
+fn room(rows: usize) -> Vec<u8> {
+    const ROW: usize = 112;
+    const MOST: usize = 256 << 20;
+    const LARGE: usize = 2 << 20;
+    let mut text: Vec<u8> = Vec::with_capacity((rows * ROW).min(MOST));
+    let start = text.as_ptr().align_offset(LARGE);
+    let length = text.capacity().saturating_sub(start) / LARGE * LARGE;
+    if length > 0 {
+        let inside = &mut text.spare_capacity_mut()[start..start + length];
+        // SAFETY: our own memory; it is advice, and no failure matters.
+        unsafe { libc::madvise(inside.as_mut_ptr().cast(), length, libc::MADV_HUGEPAGE) };
+    }
+    text
+}
+
+/// Renders a round that has begun.
+fn sections(
+    source: &mut dyn SocketSource,
+    options: &Options,
+    names: &mut dyn Names,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> SectionResult {
+    let shows_inet = !options.selected || options.protocols.any();
+    let shows_unix = options.section(Family::Unix);
+    let wants_owners = options.programs && (shows_inet || shows_unix);
     // Without an Internet section the reference reads the owners after the groups.
     let early = if wants_owners && shows_inet {
         load_owners(source, options, err)
@@ -132,13 +242,13 @@ fn load_owners(
     let _ = err.write_all(warning.as_bytes());
     let mut contexts = Contexts::new();
     if options.context {
-        for (inode, owner) in &owners.by_inode {
+        for (inode, owner) in owners.by_inode.iter() {
             let pid = owner.split(|&byte| byte == b'/').next().unwrap_or_default();
             let pid = std::str::from_utf8(pid)
                 .ok()
                 .and_then(|pid| pid.parse().ok());
             if let Some(context) = pid.and_then(|pid| source.context(pid)) {
-                contexts.insert(*inode, context);
+                contexts.insert(inode, context);
             }
         }
     }

@@ -6,12 +6,12 @@ use std::{
     io::{ErrorKind, Read as _},
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::Path,
-    rc::Rc,
 };
 
-use rustc_hash::FxHashMap;
-
-use crate::source::{OwnerAccess, Owners};
+use crate::{
+    source::{OwnerAccess, Owners},
+    view::by_inode::ByInode,
+};
 
 /// Reads the descriptor table of every process that the caller may read.
 #[must_use]
@@ -82,18 +82,14 @@ pub fn context(proc: &Path, pid: u32) -> Option<Box<[u8]>> {
 
 /// # Errors
 /// The error of opening the descriptor table. A process that ends meanwhile gives what was read.
-fn add_process(
-    by_inode: &mut FxHashMap<u64, Rc<[u8]>>,
-    proc: &Path,
-    pid: &OsStr,
-) -> std::io::Result<()> {
+fn add_process(by_inode: &mut ByInode, proc: &Path, pid: &OsStr) -> std::io::Result<()> {
     let process = proc.join(pid);
     let table = process.join("fd");
     let descriptors = fs::read_dir(&table)?;
     let mut path = table.into_os_string().into_vec();
     path.push(b'/');
     let directory = path.len();
-    let mut name: Option<Rc<[u8]>> = None;
+    let mut name = None;
     for descriptor in descriptors.flatten() {
         path.truncate(directory);
         path.extend_from_slice(descriptor.file_name().as_bytes());
@@ -105,14 +101,14 @@ fn add_process(
         let Some(inode) = read_link(&path, &mut link).and_then(socket_inode) else {
             continue;
         };
-        let name = match &name {
+        let name = match name {
             Some(name) => name,
             None => match command_line(&process) {
-                Ok(text) => name.insert(entry(pid.as_bytes(), &text).into()),
+                Ok(text) => *name.insert(by_inode.name(entry(pid.as_bytes(), &text).into())),
                 Err(_) => continue,
             },
         };
-        by_inode.entry(inode).or_insert_with(|| name.clone());
+        by_inode.insert(inode, name);
     }
     Ok(())
 }
@@ -260,7 +256,7 @@ mod tests {
         let expected: Box<[u8]> = b"20/b".as_slice().into();
         assert_eq!(
             owners.by_inode,
-            FxHashMap::from_iter([(4242, expected.into())])
+            ByInode::from_iter([(4242, expected.into())])
         );
     }
 

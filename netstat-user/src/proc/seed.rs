@@ -22,11 +22,11 @@ pub struct Seed {
     pub inode: u64,
 }
 
-/// Every TCP socket of our network namespace, `netns`.
+/// Every TCP socket of our network namespace, `netns`, numbered from `first` on.
 ///
 /// # Errors
 /// /proc/net/tcp is missing or damaged. A kernel without IPv6 has no tcp6, which is no error.
-pub fn tcp_sockets(netns: u32) -> Result<Vec<Seed>> {
+pub fn tcp_sockets(netns: u32, first: u64) -> Result<Vec<Seed>> {
     let system = current_system_info();
     // /proc/net is the main thread's; a namespace is a thread's.
     let read = |name| TcpNetEntries::from_file(format!("/proc/thread-self/net/{name}"), system);
@@ -38,7 +38,7 @@ pub fn tcp_sockets(netns: u32) -> Result<Vec<Seed>> {
     };
     let v4 = v4.iter().map(|row| (FAMILIES.0, row));
     let v6 = v6.iter().map(|row| (FAMILIES.1, row));
-    Ok((0..)
+    Ok((first..)
         .zip(v4.chain(v6))
         .map(|(number, (family, row))| seed(number, netns, family, row))
         .collect())

@@ -3,6 +3,7 @@
 //! Pure: encoding and decoding, no socket. Decoding is total: every input is a message or an error.
 //! All numbers are little-endian, whatever the machine. `docs/protocol.md` is the description.
 
+pub mod audit;
 pub mod frame;
 pub mod reply;
 pub mod request;

@@ -13,7 +13,10 @@ use zerocopy::{
 
 use crate::view::row::InetRow;
 
-use super::frame::{self, Header, VERSION};
+use super::{
+    audit::Changed,
+    frame::{self, Header, VERSION},
+};
 
 const WELCOME: u16 = 16;
 const HEAD: u16 = 17;
@@ -25,6 +28,8 @@ const PROGRESS: u16 = 22;
 const STATUS: u16 = 23;
 /// The same in all versions, as the frame is.
 const REFUSED: u16 = 24;
+const CHANGED: u16 = 25;
+const AUDIT: u16 = 26;
 
 /// The longest payload of a reply.
 pub const LONGEST: usize = 1 << 20;
@@ -48,6 +53,10 @@ pub enum Reply<'a> {
     Progress,
     /// The agent's state, as JSON.
     Status(&'a [u8]),
+    /// Sockets of which events have told: of an audit.
+    Changed(&'a [Changed]),
+    /// An audit's [`Answer`](super::audit::Answer), as JSON.
+    Audit(&'a [u8]),
     /// There will be no answer.
     Refused(Refusal, &'a [u8]),
 }
@@ -262,6 +271,8 @@ impl Reply<'_> {
             Self::End(end) => (END, Payload::Borrowed(end.as_bytes())),
             Self::Progress => (PROGRESS, Payload::Borrowed(&[])),
             Self::Status(json) => (STATUS, Payload::Borrowed(json)),
+            Self::Changed(changed) => (CHANGED, Payload::Borrowed(changed.as_bytes())),
+            Self::Audit(json) => (AUDIT, Payload::Borrowed(json)),
             Self::Refused(refusal, text) => {
                 let mut payload = refusal.number().to_le_bytes().to_vec();
                 payload.extend_from_slice(text);
@@ -349,6 +360,10 @@ impl<'a> Reply<'a> {
                 .map(Reply::Rows6)
                 .map_err(|_| bad),
             STATUS => Ok(Reply::Status(payload)),
+            CHANGED => <[Changed]>::ref_from_bytes(payload)
+                .map(Reply::Changed)
+                .map_err(|_| bad),
+            AUDIT => Ok(Reply::Audit(payload)),
             REFUSED => {
                 let (number, text) = U32::read_from_prefix(payload).map_err(|_| bad)?;
                 let known = Refusal::ALL

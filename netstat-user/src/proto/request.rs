@@ -4,7 +4,7 @@ use std::fmt;
 
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-    little_endian::{U16, U32},
+    little_endian::{U16, U32, U64},
 };
 
 use super::frame::{self, Header, VERSION};
@@ -13,6 +13,8 @@ use super::frame::{self, Header, VERSION};
 const SNAPSHOT: u16 = 1;
 /// [`Header::kind`] of a request for the agent's own state.
 const STATUS: u16 = 2;
+/// [`Header::kind`] of a request for all rows and what has changed.
+const AUDIT: u16 = 3;
 
 /// The longest payload of a request.
 pub const LONGEST: usize = 64;
@@ -24,6 +26,32 @@ pub enum Request {
     Snapshot(Wanted),
     /// How the agent is: counters, hooks, cost.
     Status,
+    /// All rows, and what has changed.
+    Audit(Audit),
+}
+
+/// What an audit asks for: the rows of all network namespaces, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// What the answer before said: the sockets of which events have told since then are wanted.
+    pub mark: Option<u64>,
+    /// The agent compares its table with the kernel's hash tables, too.
+    pub walk: bool,
+}
+
+const WALK: u32 = 1;
+const MARKED: u32 = 2;
+
+/// The payload of an [`AUDIT`].
+#[repr(C)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+struct AuditWire {
+    /// [`WALK`], [`MARKED`].
+    flags: U32,
+    /// Zero.
+    pad: U32,
+    /// 0 unless [`MARKED`].
+    mark: U64,
 }
 
 /// What a snapshot is to hold.
@@ -35,6 +63,10 @@ pub struct Wanted {
     pub tcp6: bool,
     /// Which processes hold which sockets, of all kinds.
     pub holders: bool,
+    /// Timers and retransmissions: reading them costs the agent a quarter more. Zero without.
+    pub timers: bool,
+    /// Users, likewise.
+    pub user: bool,
     /// Whose sockets.
     pub scope: Scope,
 }
@@ -54,13 +86,15 @@ pub enum Scope {
 const TCP: u32 = 1;
 const TCP6: u32 = 2;
 const HOLDERS: u32 = 4;
+const TIMERS: u32 = 8;
+const USER: u32 = 16;
 
 /// The payload of a [`SNAPSHOT`].
 #[repr(C)]
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 struct SnapshotWire {
-    /// [`TCP`], [`TCP6`], [`HOLDERS`].
-    tables: U32,
+    /// [`TCP`], [`TCP6`], [`HOLDERS`], [`TIMERS`], [`USER`].
+    wanted: U32,
     /// 0 own, 1 the one in `netns`, 2 all.
     scope: U16,
     /// Zero.
@@ -106,6 +140,15 @@ impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let wanted = match self {
             Self::Status => return frame::message(STATUS, &[]),
+            Self::Audit(audit) => {
+                let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+                let payload = AuditWire {
+                    flags: U32::new(bit(audit.walk, WALK) | bit(audit.mark.is_some(), MARKED)),
+                    pad: U32::ZERO,
+                    mark: U64::new(audit.mark.unwrap_or(0)),
+                };
+                return frame::message(AUDIT, payload.as_bytes());
+            }
             Self::Snapshot(wanted) => wanted,
         };
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
@@ -115,8 +158,12 @@ impl Request {
             Scope::All => (2, 0),
         };
         let payload = SnapshotWire {
-            tables: U32::new(
-                bit(wanted.tcp, TCP) | bit(wanted.tcp6, TCP6) | bit(wanted.holders, HOLDERS),
+            wanted: U32::new(
+                bit(wanted.tcp, TCP)
+                    | bit(wanted.tcp6, TCP6)
+                    | bit(wanted.holders, HOLDERS)
+                    | bit(wanted.timers, TIMERS)
+                    | bit(wanted.user, USER),
             ),
             scope: U16::new(scope),
             pad: U16::ZERO,
@@ -150,6 +197,7 @@ impl Request {
         }
         match header.kind.get() {
             SNAPSHOT => snapshot(payload).ok_or(BadRequest::Payload),
+            AUDIT => audit(payload).ok_or(BadRequest::Payload),
             STATUS if payload.is_empty() => Ok(Self::Status),
             STATUS => Err(BadRequest::Payload),
             other => Err(BadRequest::Kind(other)),
@@ -157,10 +205,27 @@ impl Request {
     }
 }
 
+fn audit(payload: &[u8]) -> Option<Request> {
+    let wire = AuditWire::ref_from_bytes(payload).ok()?;
+    let flags = wire.flags.get();
+    if flags & !(WALK | MARKED) != 0 || wire.pad != U32::ZERO {
+        return None;
+    }
+    let mark = match (flags & MARKED != 0, wire.mark.get()) {
+        (true, mark) => Some(mark),
+        (false, 0) => None,
+        (false, _) => return None,
+    };
+    Some(Request::Audit(Audit {
+        mark,
+        walk: flags & WALK != 0,
+    }))
+}
+
 fn snapshot(payload: &[u8]) -> Option<Request> {
     let wire = SnapshotWire::ref_from_bytes(payload).ok()?;
-    let tables = wire.tables.get();
-    if tables & !(TCP | TCP6 | HOLDERS) != 0 || wire.pad != U16::ZERO {
+    let wanted = wire.wanted.get();
+    if wanted & !(TCP | TCP6 | HOLDERS | TIMERS | USER) != 0 || wire.pad != U16::ZERO {
         return None;
     }
     let scope = match (wire.scope.get(), wire.netns.get()) {
@@ -170,9 +235,11 @@ fn snapshot(payload: &[u8]) -> Option<Request> {
         _ => return None,
     };
     Some(Request::Snapshot(Wanted {
-        tcp: tables & TCP != 0,
-        tcp6: tables & TCP6 != 0,
-        holders: tables & HOLDERS != 0,
+        tcp: wanted & TCP != 0,
+        tcp6: wanted & TCP6 != 0,
+        holders: wanted & HOLDERS != 0,
+        timers: wanted & TIMERS != 0,
+        user: wanted & USER != 0,
         scope,
     }))
 }
@@ -199,9 +266,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_survives_the_wire(tcp: bool, tcp6: bool, holders: bool, scope in scope()) {
-            let request = Request::Snapshot(Wanted { tcp, tcp6, holders, scope });
+        fn a_request_survives_the_wire(
+            tcp: bool, tcp6: bool, holders: bool, timers: bool, user: bool, scope in scope(),
+        ) {
+            let request = Request::Snapshot(Wanted { tcp, tcp6, holders, timers, user, scope });
             prop_assert_eq!(decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn an_audit_survives_the_wire(mark: Option<u64>, walk: bool) {
+            let request = Request::Audit(Audit { mark, walk });
+            prop_assert_eq!(decode(&request.encode()), Ok(request));
+        }
+
+        #[test]
+        fn a_damaged_audit_is_another_or_an_error(mark: Option<u64>, at in 0usize..24, byte: u8) {
+            let mut bytes = Request::Audit(Audit { mark, walk: true }).encode();
+            bytes[at] = byte;
+            if let Ok(request) = decode(&bytes) {
+                prop_assert_eq!(request.encode(), bytes);
+            }
         }
 
         #[test]

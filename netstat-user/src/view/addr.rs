@@ -24,6 +24,56 @@ fn v4(out: &mut Vec<u8>, addr: Ipv4Addr) {
     }
 }
 
+/// As [`pair`] of numbers, of which none is ever cut.
+pub fn short_pair(out: &mut Vec<u8>, host: Ipv4Addr, port: u16) {
+    /// Before the blanks.
+    const WIDTH: usize = 23;
+    let mut text = [b' '; WIDTH];
+    let mut len = 0;
+    for octet in host.octets() {
+        let digits = &OCTETS[usize::from(octet)];
+        // Three bytes fit: the longest address and its dots have 16.
+        text[len..len + 3].copy_from_slice(&digits.0);
+        text[len + digits.1] = b'.';
+        len += digits.1 + 1;
+    }
+    // What stands behind the digits of the last octet is overwritten, or was a blank.
+    text[len - 1] = b':';
+    text[len..len + 3].fill(b' ');
+    if port == 0 {
+        text[len] = b'*';
+    } else {
+        let mut buffer = itoa::Buffer::new();
+        let port = buffer.format(port).as_bytes();
+        text[len..len + port.len()].copy_from_slice(port);
+    }
+    out.extend_from_slice(&text);
+}
+
+/// The digits of each octet, and how many there are.
+static OCTETS: [([u8; 3], usize); 256] = {
+    let mut all = [([b' '; 3], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let skip = if octet < 10 {
+            2
+        } else if octet < 100 {
+            1
+        } else {
+            0
+        };
+        let mut at = skip;
+        while at < 3 {
+            all[octet].0[at - skip] = b'0' + digits[at] as u8;
+            at += 1;
+        }
+        all[octet].1 = 3 - skip;
+        octet += 1;
+    }
+    all
+};
+
 /// As glibc's `inet_ntop`, which differs from [`Ipv6Addr`]'s `Display`: six leading zero groups
 /// make the rest a dotted quad.
 pub fn v6(out: &mut Vec<u8>, addr: Ipv6Addr) {
@@ -137,6 +187,18 @@ mod tests {
         check("::ffff:127.0.0.1", "::ffff:127.0.0.1", "127.0.0.1");
         check("::ffff:0:0", "::ffff:0.0.0.0", "0.0.0.0");
         check("ABCD:0:0:1:0:0:0:F", "abcd:0:0:1::f", "abcd:0:0:1::f");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_short_pair_is_a_pair(host: [u8; 4], port: u16) {
+            let host = Ipv4Addr::from(host);
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            short_pair(&mut short, host, port);
+            let port = if port == 0 { "*".to_owned() } else { port.to_string() };
+            pair(&mut long, host.to_string().as_bytes(), port.as_bytes(), false);
+            proptest::prop_assert_eq!(short, long);
+        }
     }
 
     #[track_caller]

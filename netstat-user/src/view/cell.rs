@@ -39,18 +39,7 @@ pub fn text(out: &mut Vec<u8>, arguments: fmt::Arguments<'_>) {
 
 /// A number.
 pub fn unsigned(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut rest = number;
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A signed number.
@@ -63,13 +52,7 @@ pub fn signed(out: &mut Vec<u8>, number: i64) {
 
 /// Blanks, then a signed number.
 pub fn right(out: &mut Vec<u8>, number: i64, width: usize) {
-    let start = out.len();
-    signed(out, number);
-    let length = out.len() - start;
-    if length < width {
-        out.resize(start + width, b' ');
-        out[start..].rotate_right(width - length);
-    }
+    right_text(out, itoa::Buffer::new().format(number).as_bytes(), width);
 }
 
 /// A signed number, then blanks.

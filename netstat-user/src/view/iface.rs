@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
     iface_hardware::Hardware,
-    scan::{Scan, is_space},
+    scan::{Scan, fgets, is_space},
 };
 
 /// Counters of one interface.
@@ -93,7 +93,8 @@ enum Columns {
 
 /// Calls `each` with every interface of /proc/net/dev; it changes the counters that it is given.
 pub fn counters(file: &[u8], mut each: impl FnMut(&[u8], &dyn Fn(&mut Counters))) {
-    let mut lines = file.split_inclusive(|&byte| byte == b'\n').skip(1);
+    const ROOM: usize = 512;
+    let mut lines = fgets(file, ROOM).skip(1);
     let header = lines.next().unwrap_or_default();
     let has = |word: &[u8]| header.windows(word.len()).any(|window| window == word);
     let columns = if has(b"compressed") {

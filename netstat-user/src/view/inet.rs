@@ -108,6 +108,15 @@ impl<'a> Screen<'a> {
     }
 
     fn pair(&mut self, out: &mut Vec<u8>, host: IpAddr, port: i32, service: Service) {
+        if let (IpAddr::V4(host), true, true) = (
+            host.to_canonical(),
+            self.options.numeric.hosts,
+            self.options.numeric.ports,
+        ) && let Ok(port) = u16::try_from(port)
+        {
+            addr::short_pair(out, host, port);
+            return;
+        }
         self.host.clear();
         self.port.clear();
         let Self {
@@ -148,7 +157,7 @@ impl<'a> Screen<'a> {
 
     /// Program and context.
     pub(super) fn program(&mut self, out: &mut Vec<u8>, inode: Option<u64>) {
-        let owner = || inode.and_then(|inode| self.owners.by_inode.get(&inode));
+        let owner = || inode.and_then(|inode| self.owners.by_inode.get(inode));
         if self.options.programs {
             out.push(b' ');
             let start = out.len();
@@ -265,7 +274,7 @@ mod tests {
 
     fn check(table: InetTable, options: &Options, expected: Expect) {
         let owners = Owners {
-            by_inode: rustc_hash::FxHashMap::from_iter([(
+            by_inode: super::super::by_inode::ByInode::from_iter([(
                 4242,
                 b"7/a\x1b[2J\nb".as_slice().into(),
             )]),

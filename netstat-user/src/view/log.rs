@@ -265,6 +265,28 @@ pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64, gaps: u64, healed: 
 }
 
 #[derive(Serialize)]
+struct JsonFlood {
+    v: u32,
+    event: &'static str,
+    ts: String,
+    ts_ns: u64,
+    kept_out: u64,
+}
+
+/// That a SYN flood keeps half-open connections out of the log, as one line of JSON: `kept_out` counts
+/// their events from the start.
+pub fn json_flood(out: &mut Vec<u8>, wall_ns: u64, kept_out: u64) {
+    let line = JsonFlood {
+        v: SCHEMA,
+        event: "flood",
+        ts: utc(wall_ns),
+        ts_ns: wall_ns,
+        kept_out,
+    };
+    write_json(out, &line);
+}
+
+#[derive(Serialize)]
 struct JsonDropped {
     v: u32,
     event: &'static str,
@@ -299,7 +321,7 @@ fn json_end(end: &Endpoint) -> JsonEnd {
     }
 }
 
-pub(super) fn utc(wall_ns: u64) -> String {
+pub(crate) fn utc(wall_ns: u64) -> String {
     let mut text = Vec::new();
     date(&mut text, wall_ns, UtcOffset::UTC);
     text.push(b'Z');
@@ -311,7 +333,9 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::conn::types::{Conn, Direction, Kind, Ktime, Provenance, SockId, Tally, TcpState};
+    use crate::conn::types::{
+        Conn, Direction, Kind, Ktime, Provenance, SockId, Tally, TcpState, Tenure,
+    };
 
     fn change() -> Change {
         let end = |last, port| {
@@ -334,6 +358,7 @@ mod tests {
                     pid: 42,
                     comm: [0; 16],
                     provenance: Provenance::Seen,
+                    tenure: Tenure::Current,
                 }),
                 direction: Some(Direction::Out),
             },

@@ -3,6 +3,8 @@
 //! Pure: a row, the options and a [`Names`] in, bytes out. Widths and cuts count bytes.
 
 pub mod addr;
+pub mod audit;
+pub mod by_inode;
 pub mod cell;
 pub mod groups;
 pub mod header;

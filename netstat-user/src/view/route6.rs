@@ -89,9 +89,12 @@ impl Route6 {
 
     /// Appends the row.
     pub fn row(&self, out: &mut Vec<u8>, numeric: bool, names: &mut dyn Names) {
+        /// Bytes of the longest destination.
+        const LONGEST: usize = 127;
         let start = out.len();
         inet::address(out, self.destination.into(), numeric, names);
         cell::text(out, format_args!("/{}", self.prefix));
+        out.truncate(start + LONGEST);
         cell::pad(out, start, 30);
         out.push(b' ');
         let start = out.len();

@@ -4,6 +4,13 @@
 
 use std::ffi::CStr;
 
+/// The pieces that `fgets` reads with room for `room` bytes, of which one is for the NUL: lines with
+/// their ends; a longer line is several.
+pub(super) fn fgets(text: &[u8], room: usize) -> impl Iterator<Item = &[u8]> {
+    text.split_inclusive(|&byte| byte == b'\n')
+        .flat_map(move |line| line.chunks(room - 1))
+}
+
 /// What is left of a line.
 #[derive(Clone, Debug)]
 pub struct Scan<'a> {

@@ -3,7 +3,7 @@
 use super::{
     cell,
     names::sanitized,
-    scan::Scan,
+    scan::{Scan, fgets},
     stats_tables::{self as tables, Class, Text},
 };
 
@@ -84,7 +84,8 @@ impl<'a> Report<'a> {
     pub fn names(&mut self, file: &[u8]) {
         let mut section: Option<&[u8]> = None;
         let (mut name, mut value): (&[u8], u64) = (b"", 0);
-        for line in file.split_inclusive(|&byte| byte == b'\n') {
+        const ROOM: usize = 1024;
+        for line in fgets(file, ROOM) {
             let mut scan = Scan::new(line);
             name = scan.word().unwrap_or(name);
             value = scan.long().unwrap_or(value);

@@ -125,7 +125,7 @@ mod tests {
             },
         ];
         let owners = Owners {
-            by_inode: rustc_hash::FxHashMap::from_iter([(
+            by_inode: super::super::by_inode::ByInode::from_iter([(
                 642_860,
                 b"504/python3".as_slice().into(),
             )]),

@@ -79,8 +79,11 @@ impl Qemu {
         let library = self.root.join("usr/lib/x86_64-linux-gnu");
         let libraries = [library.clone(), self.root.join("lib/x86_64-linux-gnu")];
         let mut qemu = Command::new(self.program());
-        // TCG: works everywhere, also inside a virtual machine without nested KVM.
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1536"])
+        // TCG: works everywhere, also inside a virtual machine without nested KVM. All processors in
+        // one thread: with a thread each, QEMU 7.2 at times runs code that another processor has
+        // replaced. The kernel replaces its own whenever a tracepoint is switched on or off: it
+        // died of breakpoints that were gone already (`Oops: int3`), even before init.
+        qemu.args(["-accel", "tcg,thread=single", "-smp", "2", "-m", "1536"])
             .args([
                 "-nodefaults",
                 "-no-reboot",

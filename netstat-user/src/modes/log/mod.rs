@@ -32,7 +32,7 @@ use crate::{
     },
     view::{
         journal,
-        log::{Line, json, json_dropped, json_lost, text},
+        log::{Line, json, json_dropped, json_flood, json_lost, text},
     },
 };
 
@@ -49,6 +49,10 @@ const BATCH: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(200);
 /// Between two looks at the minisocks that may leave FIN_WAIT2 without an event.
 const LOOK_EVERY_NS: u64 = 100_000_000;
+/// Between two notes about a SYN flood.
+const FLOOD_EVERY_NS: u64 = 1_000_000_000;
+/// For so long a program's name is believed: a process may change its command line.
+const NAME_HOLDS_NS: u64 = 1_000_000_000;
 
 /// Logs until SIGINT, SIGTERM or a closed pipe.
 ///
@@ -70,6 +74,9 @@ pub fn run(options: &cli::Log) -> Result<()> {
     };
     let output = Output::start(sink, usize::from(options.buffer) << 20)?;
     let session = Session::start(Purpose::Log, SeedFrom::Kernel, debug_wanted()).context("log")?;
+    if let Some(limit) = &session.limit {
+        eprintln!("netstat-bpf: {limit}");
+    }
     privilege::drop_all_but_tracing()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -78,7 +85,7 @@ pub fn run(options: &cli::Log) -> Result<()> {
     let mut log = Log {
         session,
         programs: HashMap::new(),
-        names_are_global: proc_shows_all_processes(),
+        proc_is_ours: super::live::proc_is_ours(),
         offset,
         filter,
         format,
@@ -88,6 +95,8 @@ pub fn run(options: &cli::Log) -> Result<()> {
         healings: 0,
         lost_told: 0,
         gaps_told: false,
+        kept_out: 0,
+        flood_due: 0,
         owners: Owners::default(),
         later: News::default(),
         looked_at: 0,
@@ -129,15 +138,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Whether process ids of the kernel (the initial PID namespace) mean the same in our /proc.
-fn proc_shows_all_processes() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    /// Inode of the initial PID namespace, fixed in the kernel (`PROC_PID_INIT_INO`).
-    const INITIAL: u64 = 0xeffffffc;
-    let initial = std::fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() == INITIAL);
-    initial && super::live::proc_is_ours()
-}
-
 /// Inode number of a network namespace, by the names that `ip netns` and `ss -N` know too.
 fn namespace(name: &str) -> Result<u32> {
     if let Ok(inode) = name.parse() {
@@ -169,9 +169,10 @@ struct Batch {
 
 struct Log {
     session: Session,
-    /// Program names by process id, forgotten at exec and exit.
-    programs: HashMap<u32, Vec<u8>>,
-    names_are_global: bool,
+    /// Program names by process id, and when they were read; forgotten at exec, and when the id is
+    /// used again.
+    programs: HashMap<u32, (Vec<u8>, u64)>,
+    proc_is_ours: bool,
     offset: UtcOffset,
     filter: Filter,
     format: Format,
@@ -182,6 +183,9 @@ struct Log {
     healings: u64,
     lost_told: u64,
     gaps_told: bool,
+    /// Events of half-open connections over the budget that were told of, and when more may be.
+    kept_out: u64,
+    flood_due: u64,
     owners: Owners,
     /// What came in while owners were looked up.
     later: News,
@@ -238,8 +242,8 @@ impl Log {
             self.looked_at = now;
             self.session.look_at_half_closed(&mut news.changes)?;
         }
-        for event in &news.processes {
-            self.process(event);
+        for event in &std::mem::take(&mut news.processes) {
+            self.process(event, &mut news.changes);
         }
         self.owners
             .correct(&mut self.session, &mut news, &mut self.later)?;
@@ -247,13 +251,21 @@ impl Log {
         news.changes.sort_by_key(|change| change.at);
         self.print(&news.changes)?;
         self.report_loss()?;
+        self.report_flood()?;
         self.output.check()
     }
 
-    fn process(&mut self, event: &ProcEvent) {
+    fn process(&mut self, event: &ProcEvent, changes: &mut [Change]) {
         match event.kind {
             KIND_FORK => {
-                self.programs.remove(&event.tgid);
+                // The name is that of the process that had this id before.
+                let past = self.programs.remove(&event.tgid);
+                let name = past.as_ref().map(|(name, _)| name.as_slice());
+                self.session.table.name_past_owner(event.tgid, name);
+                let owners = changes
+                    .iter_mut()
+                    .filter_map(|change| change.conn.owner.as_mut());
+                owners.for_each(|owner| owner.name_if_past(event.tgid, name));
                 // The child holds what the parent holds, and the lowest process id owns.
                 if event.tgid < event.parent {
                     self.session.table.owner_may_have_changed(event.parent);
@@ -334,16 +346,28 @@ impl Log {
         let Some(owner) = owner else {
             return Vec::new();
         };
-        if let Some(known) = self.programs.get(&owner.pid) {
-            return known.clone();
+        if owner.is_past() {
+            return owners::comm(owner);
         }
-        let name = owners::program(owner, self.names_are_global);
+        let now = clock::ktime().0;
+        let known = self.programs.get(&owner.pid);
+        if let Some((name, _)) = known.filter(|(_, at)| now.saturating_sub(*at) < NAME_HOLDS_NS) {
+            return name.clone();
+        }
+        // A process that has ended keeps the name that it had.
+        let before = || known.map(|(name, _)| name.clone());
+        let read = if self.proc_is_ours {
+            owners::program(owner)
+        } else {
+            None
+        };
+        let name = read.or_else(before).unwrap_or_else(|| owners::comm(owner));
         // Bounded: forgotten as a whole rather than grown without end.
         if self.programs.len() > 1 << 16 {
             self.programs.clear();
         }
         if !name.is_empty() {
-            self.programs.insert(owner.pid, name.clone());
+            self.programs.insert(owner.pid, (name.clone(), now));
         }
         name
     }
@@ -357,7 +381,10 @@ impl Log {
         let lost = health.lost.of_sockets();
         let gaps = health.gaps.all;
         if self.format == Format::Json {
-            let healed = health.in_doubt.is_none();
+            let healed = !matches!(
+                health.in_doubt,
+                Some(Doubt::Everything | Doubt::OtherNamespaces)
+            );
             json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, gaps, healed);
             self.flush()?;
         }
@@ -368,15 +395,40 @@ impl Log {
         if known {
             return Ok(());
         }
-        let checked = match health.in_doubt {
-            None => "the table was checked against the kernel",
-            Some(Doubt::OtherNamespaces) => {
-                "our namespace was checked against the kernel, others cannot be"
+        let others = health.in_doubt == Some(Doubt::OtherNamespaces);
+        let checked = match (self.session.can_look(), others) {
+            (true, false) => "the table was checked against the kernel",
+            (true, true) => {
+                "the table was checked against the kernel's list of this network namespace; \
+                 sockets of other namespaces are in doubt"
             }
-            Some(Doubt::HalfOpen | Doubt::Everything) => "the table is in doubt",
+            (false, false) => "the table was compared with /proc",
+            (false, true) => {
+                "the table was compared with /proc of this network namespace; sockets of other \
+                 namespaces are in doubt"
+            }
         };
         self.note(format!(
             "{lost} events lost since the start, {gaps} changes inferred: lines are missing; {checked}"
+        ))
+    }
+
+    /// Tells of half-open connections that have no lines, at most once a second.
+    fn report_flood(&mut self) -> Result<()> {
+        let kept_out = self.session.health().over_budget;
+        let now = clock::ktime().0;
+        if kept_out == self.kept_out || now < self.flood_due {
+            return Ok(());
+        }
+        self.kept_out = kept_out;
+        self.flood_due = now + FLOOD_EVERY_NS;
+        if self.format == Format::Json {
+            json_flood(&mut self.batch.bytes, clock::wall_ns(), kept_out);
+            self.flush()?;
+        }
+        self.note(format!(
+            "SYN flood: {kept_out} events of half-open connections kept out since the start: their \
+             lines are missing"
         ))
     }
 

@@ -71,6 +71,14 @@ impl Owners {
             .filter(|change| may_change_hands(change))
             .map(|c| c.conn.id)
             .collect();
+        let inherited = news
+            .changes
+            .iter()
+            .filter(|change| change.conn.is_inherited());
+        for change in inherited {
+            // Who listens may have handed the listener on since.
+            sockets.extend(session.table.listeners_of(&change.conn));
+        }
         sockets.append(&mut session.table.take_doubts());
         if now.saturating_sub(self.pending_at_ns) >= PENDING_EVERY_NS {
             self.pending_at_ns = now;
@@ -87,6 +95,13 @@ impl Owners {
         {
             if let Some(conn) = session.table.get(change.conn.id) {
                 change.conn.owner = conn.owner;
+            }
+        }
+        let changes = news.changes.iter_mut();
+        for change in changes.filter(|change| change.conn.is_inherited()) {
+            if let Some(owner) = session.table.listener_owner(&change.conn) {
+                change.conn.owner = Some(owner);
+                session.table.inherit_owner(change.conn.id);
             }
         }
         let end = clock::ktime().0;
@@ -143,11 +158,14 @@ fn is_guess(change: &Change) -> bool {
     may_change_hands(change) && !known && change.conn.state != TcpState::SynRecv
 }
 
-/// netstat's name of a process: from its command line while it lives, else `comm`.
-pub(super) fn program(owner: Owner, names_are_global: bool) -> Vec<u8> {
-    let read = || proc::program_name(Path::new("/proc"), owner.pid).ok();
-    names_are_global.then(read).flatten().unwrap_or_else(|| {
-        let end = owner.comm.iter().position(|byte| *byte == 0);
-        owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
-    })
+/// netstat's name of a process, from its command line; `None` if that is gone or empty.
+pub(super) fn program(owner: Owner) -> Option<Vec<u8>> {
+    let name = proc::program_name(Path::new("/proc"), owner.pid).ok();
+    name.filter(|name| !name.is_empty())
+}
+
+/// The name that the kernel knew the process by.
+pub(super) fn comm(owner: Owner) -> Vec<u8> {
+    let end = owner.comm.iter().position(|byte| *byte == 0);
+    owner.comm[..end.unwrap_or(owner.comm.len())].to_vec()
 }

@@ -1,0 +1,219 @@
+//! A SYN flood: what is established stays exact, the half-open rows are read when they are printed,
+//! and that is said; nothing of full sockets is lost.
+//!
+//! Each test prints what a SYN cost, without us and with us, and in our BPF programs.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use aya::sys::{Stats, enable_stats};
+use netstat_tests::{
+    agent::Agent,
+    continuous::Continuous,
+    flood::Flood,
+    netns::{Net, within},
+    oracle::{assert_live, assert_same_by_agent, ours_path, real},
+    wait,
+};
+
+/// SYNs without a tracer.
+const BARE: u32 = 100_000;
+/// SYNs between two looks at whether the flood is to end.
+const PART: u32 = 1000;
+/// Rounds that are compared during the flood.
+const ROUNDS: usize = 3;
+
+/// How the listener meets a flood.
+struct Defence {
+    cookies: &'static str,
+    /// Half-open connections that there may be.
+    backlog: u32,
+    /// Whether more events come than the budget of half-open connections lets through.
+    over_budget: bool,
+}
+
+/// Every SYN beyond the backlog is answered with a cookie and forgotten.
+#[test]
+fn with_syncookies() {
+    flood(&Defence {
+        cookies: "1",
+        backlog: 128,
+        over_budget: false,
+    });
+}
+
+/// Every SYN beyond the backlog is dropped.
+#[test]
+fn without_syncookies() {
+    flood(&Defence {
+        cookies: "0",
+        backlog: 128,
+        over_budget: false,
+    });
+}
+
+/// Every SYN makes a half-open connection, which is the most that one can cost.
+#[test]
+fn with_room_for_every_syn() {
+    flood(&Defence {
+        cookies: "0",
+        backlog: 1 << 17,
+        over_budget: true,
+    });
+}
+
+fn flood(defence: &Defence) {
+    within(|net| {
+        net.tun();
+        net.sysctl("ipv4/tcp_syncookies", defence.cookies);
+        let backlog = defence.backlog.to_string();
+        net.sysctl("ipv4/tcp_max_syn_backlog", &backlog);
+        net.sysctl("core/somaxconn", &backlog);
+        let (server, client) = (net.actor(), net.actor());
+        let listen = || {
+            let values = server.tell(format_args!("listen 0.0.0.0:0 {backlog}"));
+            let address: std::net::SocketAddr = values[1].parse().expect("an address");
+            (values[0].clone(), address.port())
+        };
+        let (listener, address) = server.listen("127.0.0.1:0");
+        for _ in 0..20 {
+            client.connect(address);
+            server.accept(listener);
+        }
+        // And one that nobody accepts.
+        client.connect(server.listen("127.0.0.1:0").1);
+
+        // Without us; what is half open of it goes with its listener.
+        let (fd, port) = listen();
+        let bare = Flood::new(net, port).send(BARE);
+        server.tell(format_args!("close {fd}"));
+
+        let (_, port) = listen();
+        let agent = Agent::start(net);
+        let json = net.dir().join("json");
+        let mut traced = net
+            .command(ours_path())
+            .args(["-c", "-ant", "--json-lines"])
+            .stdin(Stdio::null())
+            .stdout(File::create(&json).expect("create a file"))
+            .spawn()
+            .expect("start netstat-bpf -c --json-lines");
+        let mut live = [Continuous::start(net, &["-antp"])];
+        let statistics = enable_stats(Stats::RunTime).expect("BPF statistics");
+        let before = costs(&agent);
+        let (took, sent) = while_flooded(net, Flood::new(net, port), || {
+            let round = live[0].next_round();
+            // Others come and go meanwhile.
+            let (called, _) = client.connect(address);
+            let accepted = server.accept(listener);
+            client.abort(called);
+            server.close(accepted);
+            round
+        });
+        let after = costs(&agent);
+        drop(statistics);
+
+        // At rest: all rows, those half open too.
+        let rows = assert_live(net, &mut live);
+        assert_same_by_agent(net, &agent, &["-antp"]);
+        let settled: usize = settled(&real(net, &["-antp"]).stdout).values().sum();
+        assert!(rows > settled, "{rows} rows: half-open ones are there");
+        let status = agent.status();
+        assert_eq!(status["lost"]["ring_full"], 0, "{status}");
+        let over_budget = agent.number("/over_budget");
+        assert_eq!(over_budget > 0, defence.over_budget, "{over_budget}");
+        let remarks = live[0].remarks().join("\n");
+        assert!(!remarks.contains("events lost"), "{remarks}");
+        assert_eq!(
+            remarks.contains("half-open"),
+            defence.over_budget,
+            "{remarks}"
+        );
+        wait::until("the end of the doubt", || {
+            agent.status()["in_doubt"].is_null().then_some(())
+        });
+        let told = fs::read_to_string(&json).expect("read the rounds");
+        assert_eq!(told.contains("\"in_doubt\":true"), defence.over_budget);
+        wait::until("a round without doubt", || {
+            let told = fs::read_to_string(&json).expect("read the rounds");
+            let last = told.rfind("\"in_doubt\":")?;
+            told[last..].starts_with("\"in_doubt\":false").then_some(())
+        });
+        traced.kill().expect("end netstat-bpf");
+        traced.wait().expect("it ends");
+
+        println!(
+            "{sent} SYNs, cookies {}, backlog {backlog}: {:.0} ns a SYN without us, {:.0} with three \
+             tracers and their readers; {:.0} in the agent's BPF programs; {over_budget} events over \
+             the budget",
+            defence.cookies,
+            bare.as_nanos() as f64 / f64::from(BARE),
+            took.as_nanos() as f64 / f64::from(sent),
+            (after - before) as f64 / f64::from(sent),
+        );
+    });
+}
+
+/// Floods on a thread of its own for as long as rounds are compared: what is not half open must be
+/// what netstat shows. Gives how long the flood took, and how many SYNs it was.
+fn while_flooded(
+    net: &Net,
+    mut flood: Flood,
+    mut round: impl FnMut() -> String,
+) -> (Duration, u32) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let (mut took, mut sent) = (Duration::ZERO, 0);
+            while !done.load(Ordering::Relaxed) {
+                took += flood.send(PART);
+                sent += PART;
+            }
+            (took, sent)
+        });
+        let mut wrong = None;
+        for _ in 0..ROUNDS {
+            let before = settled(&real(net, &["-antp"]).stdout);
+            let ours = settled(&round());
+            let after = settled(&real(net, &["-antp"]).stdout);
+            if before != after || ours != before {
+                wrong = Some((before, ours, after));
+            }
+        }
+        // Said before anything can fail: the thread is waited for in any case.
+        done.store(true, Ordering::Relaxed);
+        let flooded = sender.join().expect("the flood ends");
+        if let Some((before, ours, after)) = wrong {
+            assert_eq!(before, after, "the test itself is at rest");
+            assert_eq!(ours, before, "rows that are not half open");
+        }
+        flooded
+    })
+}
+
+/// How often each row that is not half open is there.
+fn settled(stdout: &str) -> BTreeMap<String, usize> {
+    let mut rows = BTreeMap::new();
+    for line in stdout.lines().filter(|line| line.starts_with("tcp")) {
+        if !line.contains(" SYN_RECV ") {
+            *rows.entry(line.to_owned()).or_default() += 1;
+        }
+    }
+    rows
+}
+
+/// What the agent's programs have cost by now, nanoseconds.
+fn costs(agent: &Agent) -> u64 {
+    let status = agent.status();
+    let programs = status["programs"].as_array().expect("a list of programs");
+    let costs = programs
+        .iter()
+        .map(|program| program["run_time_ns"].as_u64());
+    costs.map(|ns| ns.expect("a number")).sum()
+}
