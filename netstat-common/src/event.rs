@@ -35,6 +35,9 @@ pub const KIND_END: u32 = 48;
 pub const FLAG_PROCESS: u32 = 1;
 /// [`SockEvent::flags`]: the current task is a kernel thread.
 pub const FLAG_KTHREAD: u32 = 2;
+/// [`SockEvent::flags`]: the second copy of the state hook tells it, which cannot always know
+/// whether the first has: a repetition, if nothing came in between.
+pub const FLAG_SECOND_COPY: u32 = 4;
 /// [`SockEvent::flags`]: a minisock whose timer has run out (`expires <= jiffies`).
 pub const FLAG_EXPIRED: u32 = 8;
 

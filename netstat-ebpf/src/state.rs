@@ -8,7 +8,10 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use netstat_common::{
-    event::{DestroyEvent, FLAG_KTHREAD, FLAG_PROCESS, KIND_DESTROY, KIND_STATE, SockEvent},
+    event::{
+        DestroyEvent, FLAG_KTHREAD, FLAG_PROCESS, FLAG_SECOND_COPY, KIND_DESTROY, KIND_STATE,
+        SockEvent,
+    },
     lost::Counter,
 };
 
@@ -95,6 +98,9 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     let event = slot.write(unsafe { common(KIND_STATE, sk, &TypedSock(sk)) });
     event.oldstate = old;
     event.newstate = new;
+    if !first {
+        event.flags = FLAG_SECOND_COPY;
+    }
     if event.sport == 0 {
         // At CLOSE the port is given back already, but the socket still tells which it was. The
         // verifier knows the argument as `struct sock`, which is only the head of `inet_sock`.
@@ -104,7 +110,7 @@ fn try_tcp_state(ctx: &BtfTracePointContext, first: bool) {
     // Only the log tells owners from events.
     if every && by_process(old, new) {
         event.tgid = current_tgid();
-        event.flags = FLAG_PROCESS;
+        event.flags |= FLAG_PROCESS;
         if current_is_kthread() {
             event.flags |= FLAG_KTHREAD;
         }

@@ -11,6 +11,7 @@ mod json;
 mod kinds;
 mod log;
 mod log_ends;
+mod log_gaps;
 mod log_output;
 mod losses;
 mod losses_agent;

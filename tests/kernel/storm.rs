@@ -23,7 +23,8 @@ pub(crate) fn storm(connections: usize) {
     });
 }
 
-fn reset(address: SocketAddr) {
+/// Connects, and resets the connection.
+pub(crate) fn reset(address: SocketAddr) {
     let stream = TcpStream::connect(address).expect("connect");
     let linger = nix::libc::linger {
         l_onoff: 1,

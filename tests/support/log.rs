@@ -46,19 +46,21 @@ pub struct Event {
     pub in_old_ns: Option<u64>,
     /// When, since 1970.
     pub ts_ns: u64,
+    /// Nobody saw it.
+    pub inferred: bool,
     /// The line.
     pub line: String,
 }
 
 impl Event {
-    /// Reads a line of schema version 2; `None` for other events than changes of state.
+    /// Reads a line of schema version 3; `None` for other events than changes of state.
     ///
     /// # Panics
     /// On a line that is not of that schema.
-    fn parse(line: &str) -> Option<(u64, Self)> {
+    pub fn parse(line: &str) -> Option<(u64, Self)> {
         let value: Value = serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("not JSON: {error}: {line:?}"));
-        assert_eq!(value["v"], 2, "schema version of {line}");
+        assert_eq!(value["v"], 3, "schema version of {line}");
         if value["event"] != "state" {
             return None;
         }
@@ -92,6 +94,7 @@ impl Event {
             owner,
             in_old_ns,
             ts_ns: value["ts_ns"].as_u64()?,
+            inferred: value["inferred"].as_bool()?,
             line: line.to_owned(),
         };
         // An IPv6 socket that speaks IPv4 is tcp6 as in netstat; its addresses are IPv4.

@@ -139,6 +139,20 @@ impl Net {
             .unwrap_or_else(|error| panic!("set net/{key} to {value}: {error}"));
     }
 
+    /// Lets the softirqs of `lo` run on any CPU, so that they interrupt whatever runs there
+    /// (receive packet steering). The namespace's own sysfs says so.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn steer_packets(&self) {
+        let script =
+            "mount -t sysfs sysfs \"$0\" && echo 3 >\"$0/class/net/lo/queues/rx-0/rps_cpus\"";
+        let mut command = self.command("unshare");
+        command.args(["--mount", "sh", "-c", script]);
+        let status = command.arg(self.dir()).status();
+        assert!(status.is_ok_and(|status| status.success()), "steer packets");
+    }
+
     /// The number that the kernel and `netstat-bpf log` know this namespace by.
     pub fn inode(&self) -> u64 {
         match self.beside {

@@ -298,6 +298,7 @@ fn this_turn(session: &Session) -> Turn {
         healings: U64::new(health.healings),
         over_budget: U64::new(health.over_budget),
         dropped: U64::ZERO,
+        gaps: U64::new(health.gaps.all),
     }
 }
 

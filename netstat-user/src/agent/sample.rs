@@ -59,6 +59,7 @@ impl Table {
             healings: health.healings,
             audits: health.audits,
             mismatches: health.mismatches,
+            gaps: health.gaps.all,
             exact_since_ns: health.exact_since.wall_ns,
             in_doubt: health.in_doubt.is_some(),
             cpu_ns: process.cpu_ns,

@@ -211,6 +211,8 @@ impl Table {
             tell(jobs, &Part::Busy);
             return;
         }
+        // A failure leaves the doubt.
+        let _ = self.session.settle();
         if self.session.health().in_doubt == Some(Doubt::Everything) {
             let reason = "events were lost, and the table is not healed yet";
             tell(jobs, &Part::Failed(reason.to_owned()));
@@ -358,6 +360,7 @@ impl Table {
             healings: health.healings,
             audits: health.audits,
             mismatches: health.mismatches,
+            gaps: health.gaps.all,
             over_budget: health.over_budget,
             drain_errors: self.drain_errors,
             second_copy: health.second_copy,

@@ -60,6 +60,18 @@ impl History {
             tally,
         }
     }
+
+    /// The sum of a connection that was last seen in the state of `conn` and has ended since.
+    pub(super) fn unseen_end(&self, conn: &Conn) -> End {
+        let why =
+            (conn.kind == Kind::TimeWait && conn.state == TcpState::TimeWait).then_some(Why::Fin);
+        End {
+            life_ns: None,
+            closed_by: closer(conn.state, why),
+            why,
+            tally: self.tally.as_deref().copied(),
+        }
+    }
 }
 
 impl ConnTable {

@@ -321,6 +321,7 @@ mod tests {
             from: Some(TcpState::SynSent),
             in_from_ns: None,
             end: None,
+            inferred: false,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Full TCP sockets.
 
-use netstat_common::event::SockEvent;
+use netstat_common::event::{FLAG_SECOND_COPY, SockEvent};
 
 use super::{
     end::History,
+    gaps::{Step, same_life},
     table::{ConnTable, Entry, conn_of_event, tuple},
     types::{Change, Conn, Direction, Kind, Ktime, Provenance, SockId, TcpState},
 };
@@ -11,58 +12,82 @@ use super::{
 impl ConnTable {
     pub(super) fn state(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
+        let at = Ktime(event.ktime_ns);
         let new = TcpState::from_kernel(event.newstate);
         let old = TcpState::from_kernel(event.oldstate);
         // A child is a new object whose state was copied from the listener; whatever we knew under
         // this address is dead.
         let child = old == TcpState::Listen && new == TcpState::SynRecv;
-        let opens = child
-            || (old == TcpState::Close && matches!(new, TcpState::SynSent | TcpState::Listen));
-        let stale = self.entries.get(&id).is_some_and(|entry| {
-            entry.conn.kind != Kind::Full || (opens && !same_life(&entry.conn, event, new, child))
-        });
-        if stale {
-            self.end(id, Ktime(event.ktime_ns), changes);
-        }
+        let old = if child { TcpState::Close } else { old };
+        let step = Step {
+            event,
+            old,
+            new,
+            child,
+            opens: child
+                || (old == TcpState::Close && matches!(new, TcpState::SynSent | TcpState::Listen)),
+            repeated: event.flags & FLAG_SECOND_COPY != 0,
+        };
         if self.entries.get(&id).is_some_and(|entry| entry.bare) {
             // Nothing is known of it but that it was there.
             self.remove(id);
         }
-        let met = !self.entries.contains_key(&id);
-        if met {
-            self.meet(event, id, old, child);
+        let known = self.get(id);
+        if known.is_some_and(|known| !same_life(known, &step)) {
+            self.end_unseen(id, at, changes);
         }
-        self.learn_endpoints(event, id, opens);
+        let met = !self.entries.contains_key(&id);
+        let adopted = met && self.meet(id, &step);
+        self.learn_endpoints(event, id, step.opens);
         // A second report of the same birth (from the second copy of the hook) changes nothing,
         // and a child that is closed carries nothing on.
+        let surprise = met && !adopted && !matches!(old, TcpState::Close | TcpState::Listen);
         let unannounced = self.entries.get(&id).is_some_and(|e| e.unannounced);
-        if new != TcpState::Close && (unannounced || (met && (child || old == TcpState::SynRecv))) {
-            self.link_request(event, id, child && met, changes);
+        let closes = new == TcpState::Close && (child || unannounced || old == TcpState::SynRecv);
+        let carries = !closes
+            && (unannounced || (met && child) || surprise)
+            && self.link_request(event, id, child && met, changes);
+        if surprise && !carries {
+            let silent = self.goes_silently(id, old, new);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.conn.state = old;
+                entry.superseded = silent;
+            }
         }
         self.learn_owner(event, id, new);
-        self.step(
-            event,
-            id,
-            if child { TcpState::Close } else { old },
-            new,
-            changes,
-        );
+        let unknown = met && !adopted && !carries && old != TcpState::Close;
+        if unknown && self.knows_older(event.netns) {
+            let told = self.entries.get(&id).filter(|entry| entry.told());
+            if let Some(conn) = told.map(|entry| entry.conn) {
+                self.infer(at, conn, None, None, changes);
+                self.doubts.insert(id);
+            }
+        }
+        self.step(id, &step, changes);
     }
 
-    /// A full socket that the table does not have: a new one, or one of before our time.
-    pub(super) fn meet(&mut self, event: &SockEvent, id: SockId, old: TcpState, child: bool) {
+    /// A full socket that the table does not have: a new one, or one of before our time. Gives
+    /// whether /proc had told of it.
+    fn meet(&mut self, id: SockId, step: &Step<'_>) -> bool {
+        let &Step {
+            event, old, child, ..
+        } = step;
         let mut conn = conn_of_event(id, Kind::Full, event);
-        conn.state = if child { TcpState::Close } else { old };
         let adopted = self
             .tuples
             .get(&tuple(&conn))
             .copied()
-            .filter(|found| matches!(found, SockId::Proc(_)));
+            .filter(|found| self.is_from_proc(*found));
         let adopted = adopted.or_else(|| self.proc_listener(&conn, old));
-        if let Some(entry) = adopted.and_then(|found| self.remove(found)) {
+        let adopted = adopted.and_then(|found| self.remove(found));
+        if let Some(entry) = &adopted {
             conn.owner = entry.conn.owner;
             conn.since = entry.conn.since;
             conn.direction = entry.conn.direction;
+        }
+        // A request that it carries on is looked for before it takes the request's place.
+        if adopted.is_some() || old == TcpState::Listen {
+            conn.state = old;
         }
         if child {
             conn.direction = Some(Direction::In);
@@ -71,6 +96,25 @@ impl ConnTable {
             unannounced: child && event.dport == 0,
             ..Entry::new(conn)
         });
+        adopted.is_some()
+    }
+
+    /// The minisock of a kind that has the endpoints of a full socket.
+    fn minisock_of(&self, id: SockId, kind: Kind) -> Option<SockId> {
+        let conn = self.get(id)?;
+        let found = self.tuples.get(&tuple(conn)).copied();
+        found.filter(|found| self.get(*found).is_some_and(|found| found.kind == kind))
+    }
+
+    /// Whether the end of an unknown socket is not that of its connection: of two children of a
+    /// request the one that loses, and a socket that a timewait socket has replaced.
+    fn goes_silently(&self, id: SockId, old: TcpState, new: TcpState) -> bool {
+        let other = match old {
+            TcpState::SynRecv => Kind::Request,
+            TcpState::FinWait2 | TcpState::Closing => Kind::TimeWait,
+            _ => return false,
+        };
+        new == TcpState::Close && self.minisock_of(id, other).is_some()
     }
 
     pub(super) fn proc_listener(&self, conn: &Conn, old: TcpState) -> Option<SockId> {
@@ -101,21 +145,19 @@ impl ConnTable {
         }
     }
 
-    /// Lets a child carry on the connection of its request socket, or take the listener's owner.
+    /// Lets a child carry on the connection of its request socket, and says whether there was one;
+    /// else it takes the listener's owner.
     fn link_request(
         &mut self,
         event: &SockEvent,
         id: SockId,
         born: bool,
         changes: &mut Vec<Change>,
-    ) {
+    ) -> bool {
         let Some(conn) = self.get(id).copied() else {
-            return;
+            return false;
         };
-        let request = self.tuples.get(&tuple(&conn)).copied().filter(|found| {
-            let kind = self.get(*found).map(|found| found.kind);
-            *found != id && kind == Some(Kind::Request)
-        });
+        let request = self.minisock_of(id, Kind::Request);
         let carried = request.and_then(|request| self.supersede(request));
         let told = carried.is_some();
         if let Some((carried, history)) = carried {
@@ -131,7 +173,7 @@ impl ConnTable {
             self.give(id, owner);
         }
         let Some(entry) = self.entries.get_mut(&id) else {
-            return;
+            return told;
         };
         if entry.unannounced && event.dport != 0 {
             entry.unannounced = false;
@@ -144,29 +186,28 @@ impl ConnTable {
                     from: Some(TcpState::Close),
                     in_from_ns: None,
                     end: None,
+                    inferred: false,
                 });
             }
         }
+        told
     }
 
-    pub(super) fn step(
-        &mut self,
-        event: &SockEvent,
-        id: SockId,
-        old: TcpState,
-        new: TcpState,
-        changes: &mut Vec<Change>,
-    ) {
+    fn step(&mut self, id: SockId, step: &Step<'_>, changes: &mut Vec<Change>) {
+        let &Step {
+            event, old, new, ..
+        } = step;
         let at = Ktime(event.ktime_ns);
         self.unindex(id);
+        self.catch_up(id, step, changes);
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
         let known = entry.conn.state;
         let silent = entry.superseded || entry.unannounced || known == new;
-        // Where the table is behind (an event was lost or not wanted), the kernel knows better,
-        // and since when is not known.
         let carried = known == TcpState::SynRecv && old == TcpState::Close;
+        // Where the table is behind, since not every change is sent, the kernel knows better, and
+        // since when is not known.
         let (from, since) = if known == old || carried {
             (known, entry.conn.since)
         } else {
@@ -175,7 +216,7 @@ impl ConnTable {
         // How long a socket was closed before it opens again is nobody's time in a state.
         let since = since.filter(|_| from != TcpState::Close);
         let in_from_ns = since.map(|since| at.since(since));
-        if known == TcpState::Close && new != TcpState::Close {
+        if known == TcpState::Close && old == TcpState::Close && new != TcpState::Close {
             entry.history = History::born(at);
             entry.conn.direction = match new {
                 TcpState::SynSent => Some(Direction::Out),
@@ -197,6 +238,7 @@ impl ConnTable {
                 from: Some(from),
                 in_from_ns,
                 end,
+                inferred: false,
             });
         }
         if new == TcpState::Close {
@@ -218,6 +260,32 @@ impl ConnTable {
         }
     }
 
+    /// Brings a socket to the state that an event says it was in before, if the table knew another.
+    fn catch_up(&mut self, id: SockId, step: &Step<'_>, changes: &mut Vec<Change>) {
+        let &Step { event, old, .. } = step;
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
+        let known = entry.conn.state;
+        let carried = known == TcpState::SynRecv && step.child;
+        let repeats = step.repeated && known == step.new;
+        let may_be_behind = !self.expected.every_change && old != TcpState::Close;
+        if known == old || carried || repeats || may_be_behind {
+            return;
+        }
+        let told = entry.told();
+        let end = (old == TcpState::Close).then(|| entry.history.unseen_end(&entry.conn));
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        entry.conn.state = old;
+        entry.conn.since = None;
+        let conn = entry.conn;
+        if told {
+            self.infer(Ktime(event.ktime_ns), conn, Some(known), end, changes);
+        }
+    }
+
     pub(super) fn destroy(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
         if self
@@ -225,22 +293,7 @@ impl ConnTable {
             .get(&id)
             .is_some_and(|entry| entry.conn.kind == Kind::Full)
         {
-            self.end(id, Ktime(event.ktime_ns), changes);
+            self.end_unseen(id, Ktime(event.ktime_ns), changes);
         }
     }
-}
-
-/// Whether an event that opens a connection is about the life that the table knows: a closed
-/// socket opens again, or the same opening is reported twice. Otherwise the end was lost.
-fn same_life(known: &Conn, event: &SockEvent, new: TcpState, child: bool) -> bool {
-    let seen = conn_of_event(known.id, Kind::Full, event);
-    if known.netns != seen.netns {
-        return false;
-    }
-    if !child && known.state == TcpState::Close {
-        return true;
-    }
-    known.state == new
-        && known.local.port == seen.local.port
-        && (known.remote == seen.remote || new == TcpState::Listen)
 }

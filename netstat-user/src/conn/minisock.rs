@@ -4,6 +4,7 @@ use netstat_common::event::{FLAG_EXPIRED, SockEvent};
 
 use super::{
     end::History,
+    gaps::leads_to,
     table::{ConnTable, Entry, conn_of_event, tuple},
     types::{Change, Direction, Kind, Ktime, Owner, Provenance, SockId, TcpState},
 };
@@ -17,14 +18,22 @@ impl ConnTable {
             self.move_to(id, substate, at, changes);
             return;
         }
-        self.end(id, at, changes);
+        self.end_unseen(id, at, changes);
         let mut conn = conn_of_event(id, Kind::TimeWait, event);
         conn.state = substate;
         conn.since = Some(at);
         let before = self.tuples.get(&tuple(&conn)).copied();
+        if let Some(stale) = before.filter(|before| self.is(*before, Kind::TimeWait)) {
+            self.displace(stale, at, changes);
+        }
+        let before = before.filter(|before| self.entries.contains_key(before));
+        let before = before.filter(|before| !self.is(*before, Kind::TimeWait));
         let mut from = None;
         let mut in_from_ns = None;
         let mut history = History::default();
+        // A table of rows alone is not told the port of a socket that calls.
+        let from_proc = before.is_some_and(|before| self.is_from_proc(before));
+        let mut unseen = self.expected.every_change && self.knows_older(conn.netns);
         if let Some((carried, its)) = before.and_then(|before| self.supersede(before)) {
             history = its;
             conn.owner = carried.owner;
@@ -34,30 +43,51 @@ impl ConnTable {
             if carried.state == substate {
                 conn.since = carried.since;
             }
+            // Only these two give way to a minisock. What /proc told may be old.
+            let gives_way = match carried.state {
+                TcpState::FinWait2 => true,
+                TcpState::Closing => substate == TcpState::TimeWait,
+                _ => false,
+            };
+            unseen = self.expected.every_change && !gives_way && !from_proc;
         }
         self.insert(Entry {
             history,
             ..Entry::new(conn)
         });
-        if from != Some(substate) {
+        if from == Some(substate) {
+            return;
+        }
+        if unseen {
+            self.infer(at, conn, from, None, changes);
+        } else {
             changes.push(Change {
                 at,
                 conn,
                 from,
                 in_from_ns,
                 end: None,
+                inferred: false,
             });
         }
+    }
+
+    /// Whether the table has the minisock that an event is about: the same address with other
+    /// endpoints is another.
+    fn has_minisock(&self, id: SockId, kind: Kind, event: &SockEvent) -> bool {
+        let seen = tuple(&conn_of_event(id, kind, event));
+        let entry = self.entries.get(&id).filter(|entry| !entry.bare);
+        entry.is_some_and(|entry| entry.conn.kind == kind && tuple(&entry.conn) == seen)
+    }
+
+    fn is(&self, id: SockId, kind: Kind) -> bool {
+        self.get(id).is_some_and(|conn| conn.kind == kind)
     }
 
     pub(super) fn timewait_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
         let at = Ktime(event.ktime_ns);
-        if self
-            .entries
-            .get(&id)
-            .is_none_or(|entry| entry.conn.kind != Kind::TimeWait)
-        {
+        if !self.has_minisock(id, Kind::TimeWait, event) {
             self.meet_minisock(id, Kind::TimeWait, event, changes);
         }
         // The FIN of the peer may have come without a timer event (same bucket of the wheel).
@@ -76,7 +106,7 @@ impl ConnTable {
         if self.revive(id, Kind::Request, event) {
             return;
         }
-        self.end(id, at, changes);
+        self.end_unseen(id, at, changes);
         let mut conn = conn_of_event(id, Kind::Request, event);
         conn.state = TcpState::SynRecv;
         conn.since = Some(at);
@@ -108,17 +138,19 @@ impl ConnTable {
             from: Some(TcpState::Close),
             in_from_ns: None,
             end: None,
+            inferred: false,
         });
     }
 
     pub(super) fn request_cancelled(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(event.skaddr);
         let at = Ktime(event.ktime_ns);
-        if self
-            .entries
-            .get(&id)
-            .is_none_or(|entry| entry.conn.kind != Kind::Request)
-        {
+        if !self.has_minisock(id, Kind::Request, event) {
+            if self.knows_older(event.netns) && !self.expected.half_open {
+                // Its begin was not sent, or its end is told a second time.
+                self.end_unseen(id, at, changes);
+                return;
+            }
             self.meet_minisock(id, Kind::Request, event, changes);
         }
         self.note_expiry(id, event);
@@ -137,41 +169,68 @@ impl ConnTable {
         expired
     }
 
-    /// A minisock that the table does not have loses its timer: it is of before our time.
-    pub(super) fn meet_minisock(
+    /// A minisock that the table does not have loses its timer: it is of before our time, or its
+    /// begin was not seen.
+    fn meet_minisock(
         &mut self,
         id: SockId,
         kind: Kind,
         event: &SockEvent,
         changes: &mut Vec<Change>,
     ) {
-        self.end(id, Ktime(event.ktime_ns), changes);
+        let at = Ktime(event.ktime_ns);
+        self.end_unseen(id, at, changes);
         let mut conn = conn_of_event(id, kind, event);
         conn.state = match kind {
             Kind::Request => TcpState::SynRecv,
             Kind::Full | Kind::TimeWait => TcpState::from_kernel(event.newstate),
         };
-        let known = self.tuples.get(&tuple(&conn)).copied();
-        let mut superseded = false;
-        match known {
-            Some(known @ SockId::Proc(_)) => {
-                if let Some(entry) = self.remove(known) {
-                    conn.owner = entry.conn.owner;
-                    conn.since = entry.conn.since;
-                    conn.direction = entry.conn.direction;
-                }
-            }
-            // A child carries the connection on already.
-            Some(SockId::Kernel(_)) => superseded = true,
-            None => {}
-        }
         if kind == Kind::Request {
             conn.direction = Some(Direction::In);
         }
-        self.insert(Entry {
-            superseded,
-            ..Entry::new(conn)
-        });
+        let surprise = self.knows_older(conn.netns);
+        let mut entry = Entry::new(conn);
+        match self.tuples.get(&tuple(&conn)).copied() {
+            Some(known @ SockId::Proc(_)) => {
+                if let Some(told) = self.remove(known) {
+                    entry.conn.owner = told.conn.owner;
+                    entry.conn.since = told.conn.since;
+                    entry.conn.direction = told.conn.direction;
+                }
+            }
+            Some(known) if surprise && kind == Kind::TimeWait && self.may_give_way(known) => {
+                if let Some((carried, history)) = self.supersede(known) {
+                    entry.conn.owner = carried.owner;
+                    entry.conn.direction = carried.direction;
+                    entry.history = history;
+                    if carried.state != conn.state {
+                        self.infer(at, entry.conn, Some(carried.state), None, changes);
+                    }
+                }
+            }
+            // A child carries the connection on already.
+            Some(_) if kind == Kind::Request || !surprise => entry.superseded = true,
+            Some(_) => {
+                // Another connection has its endpoints by now.
+                entry.superseded = true;
+                let end = Some(entry.history.unseen_end(&conn));
+                conn.state = TcpState::Close;
+                self.infer(at, conn, None, end, changes);
+            }
+            None if surprise => self.infer(at, conn, None, None, changes),
+            None => {}
+        }
+        self.insert(entry);
+    }
+
+    /// Whether this may be the full socket from which a timewait socket was made unseen. One that
+    /// is calling uses the endpoints anew.
+    fn may_give_way(&self, id: SockId) -> bool {
+        self.get(id).is_some_and(|conn| {
+            conn.kind == Kind::Full
+                && conn.state != TcpState::SynSent
+                && leads_to(conn.state, TcpState::TimeWait)
+        })
     }
 
     /// Takes a known minisock of `kind` out of limbo. `false` if there is none.
@@ -185,7 +244,6 @@ impl ConnTable {
             self.remove(id);
             return false;
         }
-        // The same address with other endpoints is another minisock.
         if entry.conn.kind != kind || tuple(&entry.conn) != tuple(&same) {
             return false;
         }

@@ -14,6 +14,9 @@ mod end_tests;
 mod entries;
 pub mod filter;
 mod full;
+pub mod gaps;
+#[cfg(test)]
+mod gaps_tests;
 #[cfg(test)]
 mod hostile_tests;
 mod minisock;
@@ -27,5 +30,9 @@ pub mod table;
 #[cfg(test)]
 mod table_tests;
 pub mod tally;
+#[cfg(test)]
+mod trace;
+#[cfg(test)]
+mod trace_tests;
 pub mod trail;
 pub mod types;

@@ -50,8 +50,9 @@ impl ConnTable {
         bare.filter_map(|entry| entry.conn.id.kernel()).collect()
     }
 
-    /// Completes a seeded socket with what a refresh read of it.
-    pub fn seed_row(&mut self, skaddr: u64, row: &SockRow) {
+    /// Completes a seeded socket with what a refresh read of it. Once the table holds all older
+    /// sockets, this one was born unseen.
+    pub fn seed_row(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(skaddr);
         if !self.entries.get(&id).is_some_and(|entry| entry.bare) {
             return;
@@ -60,7 +61,35 @@ impl ConnTable {
         if row.kind == ROW_GONE {
             return;
         }
-        self.insert(Entry::new(conn_of_row(id, row)));
+        let mut entry = Entry::new(conn_of_row(id, row));
+        if !self.knows_older(row.netns) {
+            self.insert(entry);
+            return;
+        }
+        let before = self.tuples.get(&tuple(&entry.conn)).copied();
+        let before = before.filter(|before| self.may_be_carried_on(*before, entry.conn.kind));
+        let mut from = None;
+        if let Some((carried, history)) = before.and_then(|before| self.supersede(before)) {
+            entry.conn.owner = carried.owner;
+            entry.conn.direction = carried.direction;
+            entry.history = history;
+            from = Some(carried.state);
+        }
+        let conn = entry.conn;
+        self.insert(entry);
+        self.doubts.insert(id);
+        if from != Some(conn.state) {
+            self.infer(at, conn, from, None, changes);
+        }
+    }
+
+    /// Whether an object of this kind can have taken over the connection of a known one unseen.
+    fn may_be_carried_on(&self, before: SockId, by: Kind) -> bool {
+        let before = self.get(before).map(|conn| conn.kind);
+        matches!(
+            (before, by),
+            (Some(Kind::Request), Kind::Full | Kind::TimeWait) | (Some(Kind::Full), Kind::TimeWait)
+        )
     }
 
     /// Sets a socket right after events were lost, from what a refresh reads of it.
@@ -79,12 +108,13 @@ impl ConnTable {
         let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
         let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
         let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
-        if bare || moved || known.kind != seen.kind || known.netns != seen.netns {
+        let nameless = self.nameless.contains(&id) && seen.remote.port != 0;
+        if bare || nameless || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
             self.forget(id, at, changes);
             self.seed(skaddr);
-            self.seed_row(skaddr, row);
-            return if bare {
+            self.seed_row(skaddr, row, at, changes);
+            return if bare || nameless {
                 Correction::Fine
             } else {
                 Correction::Replaced
@@ -114,6 +144,8 @@ impl ConnTable {
             .entries
             .get(&id)
             .is_some_and(|entry| !entry.superseded && !entry.bare);
+        // A FIN_WAIT2 minisock may become TIME_WAIT without an event.
+        let silent = known.kind == Kind::TimeWait && seen.state == TcpState::TimeWait;
         if told && known.state != seen.state {
             let conn = Conn {
                 owner: known.owner,
@@ -121,16 +153,19 @@ impl ConnTable {
                 since: None,
                 ..seen
             };
-            changes.push(Change {
-                at,
-                conn,
-                from: Some(known.state),
-                in_from_ns: None,
-                end: None,
-            });
+            if self.expected.every_change && !silent {
+                self.infer(at, conn, Some(known.state), None, changes);
+            } else {
+                changes.push(Change {
+                    at,
+                    conn,
+                    from: Some(known.state),
+                    in_from_ns: None,
+                    end: None,
+                    inferred: false,
+                });
+            }
         }
-        // A FIN_WAIT2 minisock may become TIME_WAIT without an event.
-        let silent = known.kind == Kind::TimeWait && seen.state == TcpState::TimeWait;
         if known.state == seen.state || silent {
             Correction::Fine
         } else {
@@ -172,15 +207,29 @@ impl ConnTable {
 
     /// Takes out a socket whose end was lost.
     pub fn forget(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {
-        let told = changes.len();
-        self.end(id, at, changes);
-        for change in &mut changes[told..] {
-            change.in_from_ns = None;
+        self.end_unseen(id, at, changes);
+    }
+
+    /// Sets the state of a socket of which /proc tells another than the table.
+    pub fn restate(&mut self, id: SockId, state: TcpState, at: Ktime, changes: &mut Vec<Change>) {
+        let Some(conn) = self.get(id).copied().filter(|conn| conn.state != state) else {
+            return;
+        };
+        let told = self.entries.get(&id).is_some_and(Entry::told);
+        self.unindex(id);
+        self.set_conn(id, |conn| {
+            conn.state = state;
+            conn.since = None;
+        });
+        self.index(id);
+        if told && self.expected.every_change {
+            self.infer(at, Conn { state, ..conn }, Some(conn.state), None, changes);
         }
     }
 
-    /// Adds a socket that is known from /proc only. An event about the same endpoints takes it over.
-    pub fn seed_proc(&mut self, conn: Conn) {
+    /// Adds a socket that is known from /proc only, under a number of the table's own. An event
+    /// about the same endpoints takes it over.
+    pub fn seed_proc(&mut self, mut conn: Conn) -> Option<SockId> {
         let taken = match conn.state {
             TcpState::Listen => self
                 .listeners
@@ -190,8 +239,19 @@ impl ConnTable {
                 .any(|id| self.get(*id).is_some_and(|held| held.local == conn.local)),
             _ => conn.remote.port != 0 && self.tuples.contains_key(&tuple(&conn)),
         };
-        if !taken && !self.entries.contains_key(&conn.id) {
-            self.insert(Entry::new(conn));
+        if taken {
+            return None;
+        }
+        conn.id = SockId::Proc(self.proc_seeds);
+        self.proc_seeds += 1;
+        self.insert(Entry::new(conn));
+        Some(conn.id)
+    }
+
+    /// As [`ConnTable::seed_proc`], after events were lost: the socket was born unseen.
+    pub fn find_proc(&mut self, conn: Conn, at: Ktime, changes: &mut Vec<Change>) {
+        if let Some(id) = self.seed_proc(conn) {
+            self.infer(at, Conn { id, ..conn }, None, None, changes);
         }
     }
 }

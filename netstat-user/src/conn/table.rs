@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::{
     end::History,
     entries::Entries,
+    gaps::{Expected, Gaps},
     types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
 };
 
@@ -55,6 +56,11 @@ impl Entry {
             history: History::default(),
         }
     }
+
+    /// Whether its begin was told and its end was not.
+    pub(super) fn told(&self) -> bool {
+        !self.superseded && !self.unannounced && !self.bare && self.conn.state != TcpState::Close
+    }
 }
 
 pub(super) type Tuple = (u32, Endpoint, Endpoint);
@@ -78,6 +84,12 @@ pub struct ConnTable {
     /// Children that do not know their peer yet (before Linux 6.18). Each is it for microseconds,
     /// so they are few.
     pub(super) nameless: BTreeSet<SockId>,
+    pub(super) expected: Expected,
+    pub(super) gaps: Gaps,
+    /// Among the gaps those that an event has shown.
+    pub(super) contradictions: Gaps,
+    /// Sockets that /proc has told of.
+    pub(super) proc_seeds: u64,
 }
 
 impl ConnTable {
@@ -111,6 +123,13 @@ impl ConnTable {
 
     /// Takes in an event. What changed is appended to `changes`.
     pub fn apply(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
+        let before = self.gaps;
+        self.take_in(event, changes);
+        self.contradictions.all += self.gaps.all - before.all;
+        self.contradictions.half_open += self.gaps.half_open - before.half_open;
+    }
+
+    fn take_in(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         match event.kind {
             KIND_STATE => self.state(event, changes),
             KIND_DESTROY => self.destroy(event, changes),
@@ -140,7 +159,7 @@ impl ConnTable {
     }
 
     /// Whether a child is there that may turn out to carry this request's connection on.
-    fn may_have_child(&self, id: SockId) -> bool {
+    pub(super) fn may_have_child(&self, id: SockId) -> bool {
         let request = self.get(id).filter(|conn| conn.kind == Kind::Request);
         request.is_some_and(|request| {
             let mut children = self.nameless.iter().filter_map(|child| self.get(*child));
@@ -183,6 +202,7 @@ impl ConnTable {
                 from: Some(from),
                 in_from_ns,
                 end: None,
+                inferred: false,
             });
         }
     }
@@ -190,11 +210,11 @@ impl ConnTable {
     /// Takes a socket out of the table; tells of it unless its end was told or another carries on.
     pub(super) fn end(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {
         let Some(entry) = self.remove(id) else { return };
-        let mut conn = entry.conn;
-        let from = conn.state;
-        if entry.superseded || entry.unannounced || entry.bare || from == TcpState::Close {
+        if !entry.told() {
             return;
         }
+        let mut conn = entry.conn;
+        let from = conn.state;
         let in_from_ns = conn.since.map(|since| at.since(since));
         let end = entry.history.end(&conn, from, at);
         conn.state = TcpState::Close;
@@ -205,6 +225,7 @@ impl ConnTable {
             from: Some(from),
             in_from_ns,
             end: Some(end),
+            inferred: false,
         });
     }
 

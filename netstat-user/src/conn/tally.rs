@@ -125,6 +125,7 @@ mod tests {
                 why: Some(Why::Fin),
                 tally: None,
             }),
+            inferred: false,
         }
     }
 

@@ -385,6 +385,9 @@ pub struct Change {
     pub in_from_ns: Option<u64>,
     /// The sum of the connection, at its end.
     pub end: Option<End>,
+    /// Nobody saw it: what was seen later says that it must have happened, at or before `at`, and
+    /// maybe with other changes in between.
+    pub inferred: bool,
 }
 
 #[cfg(test)]

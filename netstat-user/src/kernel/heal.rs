@@ -1,7 +1,7 @@
 //! Filling the table at the start, and setting it right: after a loss, or because a comparison
 //! with the kernel found it wrong.
 
-use std::{collections::BTreeSet, io::Read as _, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
@@ -22,8 +22,13 @@ use super::{
     health::{Doubt, Moment},
     object::Purpose,
     refresh::With,
-    session::{News, Session},
+    session::{ITER_TCP, News, Session, no_walk},
 };
+
+/// Between two healings because of contradictions, nanoseconds: at least, and at most.
+const GAPS_PAUSE_NS: (u64, u64) = (100_000_000, 800_000_000);
+/// A healing because of contradictions takes one part in this many of the time.
+const GAPS_SHARE: u64 = 10;
 
 /// A socket that changed its state so short ago may not be in its hash chain yet: the event comes
 /// first. It is judged the next time, nanoseconds.
@@ -76,10 +81,13 @@ impl Session {
 
     /// Walks, and reads what the walk found. Gives the sockets that the table lacked.
     pub(super) fn complete(&mut self, only: u32, news: &mut News) -> Result<Vec<Conn>> {
-        if self.walk.is_some() {
-            self.walk(only, news)?;
-        } else {
-            self.iterate("iter_tcp", news)?;
+        let walked = match &self.walk {
+            Some(_) => self.walk(only, news),
+            None => self.iterate(ITER_TCP, news),
+        };
+        match walked {
+            Err(error) if self.walk.is_some() => self.do_without_walk(&error, news)?,
+            walked => walked?,
         }
         // An event that came meanwhile tells of its socket itself.
         self.take(news);
@@ -90,20 +98,32 @@ impl Session {
             return Ok(Vec::new());
         }
         let bare = self.table.bare();
+        let mut rows = Vec::with_capacity(bare.len());
+        let looked = clock::ktime();
+        self.read_rows(&bare, With::LEAST, |_, _, row| rows.push(*row))?;
+        // Who has changed since the walk is told by its event: a row may be ahead of it.
+        self.take(news);
         let mut added = Vec::new();
-        self.read_rows(&bare, With::LEAST, |table, index, row| {
-            table.seed_row(bare[index], row);
-            added.extend(table.get(SockId::Kernel(bare[index])).copied());
-        })?;
+        for (skaddr, row) in bare.into_iter().zip(rows) {
+            self.table.seed_row(skaddr, &row, looked, &mut news.changes);
+            added.extend(self.known(skaddr));
+        }
         Ok(added)
     }
 
     /// What /proc lists and no event has told.
     fn seed_from_proc(&mut self) -> Result<()> {
-        let seeds = proc::tcp_sockets(self.netns, self.proc_seeds)?;
-        self.proc_seeds += seeds.len() as u64;
+        for conn in self.listed_in_proc()? {
+            self.table.seed_proc(conn);
+        }
+        Ok(())
+    }
+
+    fn listed_in_proc(&self) -> Result<Vec<Conn>> {
+        // The table gives them numbers of its own.
+        let seeds = proc::tcp_sockets(self.netns, 0)?;
         let owners = proc::owners(Path::new("/proc")).by_inode;
-        for seed in seeds {
+        let with_owner = seeds.into_iter().map(|seed| {
             let text = owners.get(seed.inode).filter(|_| seed.inode != 0);
             let owner = text.and_then(proc::pid_of).map(|pid| Owner {
                 pid,
@@ -111,25 +131,78 @@ impl Session {
                 provenance: Provenance::Seeded,
                 tenure: Tenure::Current,
             });
-            self.table.seed_proc(Conn { owner, ..seed.conn });
-        }
-        Ok(())
+            Conn { owner, ..seed.conn }
+        });
+        Ok(with_owner.collect())
     }
 
-    /// Makes the table right after a loss.
+    /// A walk that fails is not tried again: `iter/tcp` serves from now on.
+    fn do_without_walk(&mut self, error: &anyhow::Error, news: &mut News) -> Result<()> {
+        self.walk = None;
+        self.hooks.push(no_walk(format!("{error:#}")));
+        // It is loaded already once the kernel's types are released.
+        if !self.object.is_loaded(ITER_TCP) {
+            self.object.load_iter(ITER_TCP, "tcp")?;
+        }
+        self.iterate(ITER_TCP, news)
+    }
+
+    /// Makes the table right after a loss, as far as this kernel lets us look. The table is exact
+    /// from then on only if that was everywhere.
     pub(super) fn heal(&mut self, news: &mut News) -> Result<()> {
         self.health.in_doubt = Some(Doubt::Everything);
         self.health.healings += 1;
         if self.can_look() {
             let found = self.reconcile(Scope::Everything, news)?;
             self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
-            self.health.in_doubt = None;
         } else {
             let undecided = self.heal_from_proc(news)?;
             self.recheck = undecided.then(clock::ktime);
         }
-        self.health.exact_since = this_moment();
+        let ours = self.netns;
+        let blind = self.walk.is_none() && self.table.listed().any(|conn| conn.netns != ours);
+        self.health.in_doubt = blind.then_some(Doubt::OtherNamespaces);
+        if !blind {
+            self.health.exact_since = this_moment();
+        }
         Ok(())
+    }
+
+    /// An event that contradicts the table is evidence of a loss that nobody counted. Where that
+    /// goes on, healing takes one part in [`GAPS_SHARE`] of the time, but comes each second.
+    pub(super) fn heal_gaps(&mut self, news: &mut News) -> Result<()> {
+        let shown = self.table.contradictions();
+        let new = shown.all - self.gaps_healed.all;
+        let half_open = shown.half_open - self.gaps_healed.half_open;
+        // A flood has its own clean-up.
+        if self.purpose == Purpose::Snapshot || new == if self.in_flood() { half_open } else { 0 } {
+            return Ok(());
+        }
+        let begin = clock::ktime();
+        if begin < self.gaps_due {
+            self.health.in_doubt = Some(Doubt::Everything);
+            return Ok(());
+        }
+        self.heal(news)?;
+        let end = clock::ktime();
+        let (least, most) = GAPS_PAUSE_NS;
+        self.gaps_due = Ktime(end.0 + (GAPS_SHARE * end.since(begin)).clamp(least, most));
+        Ok(())
+    }
+
+    /// Heals at once what waits to be healed: somebody wants to read the table.
+    ///
+    /// # Errors
+    /// bpf(2).
+    pub fn settle(&mut self) -> Result<()> {
+        if self.health.in_doubt != Some(Doubt::Everything) {
+            return Ok(());
+        }
+        self.gaps_due = Ktime::default();
+        let mut later = std::mem::take(&mut self.later);
+        let healed = self.heal_gaps(&mut later);
+        self.later = later;
+        healed
     }
 
     /// What was too young to be judged is judged now. Finds what the last healing left, which is
@@ -151,40 +224,57 @@ impl Session {
     }
 
     /// Without a refresh program: what /proc does not list (any more) is dropped, what it lists is
-    /// added. That is our own namespace; sockets of others stay in doubt. Gives whether there are
-    /// sockets that are too young to be judged.
+    /// added, and its states count. That is our own namespace. Gives whether there are sockets that
+    /// are too young to be judged.
     fn heal_from_proc(&mut self, news: &mut News) -> Result<bool> {
-        let listed: BTreeSet<_> = proc::tcp_sockets(self.netns, 0)?
-            .iter()
-            .map(|seed| (seed.conn.local, seed.conn.remote))
-            .collect();
-        let now = clock::ktime();
+        self.take(news);
+        self.gaps_healed = self.table.contradictions();
         let netns = self.netns;
-        let unlisted = self.table.listed().filter(|conn| {
-            let told = listed.contains(&(conn.local, conn.remote));
-            conn.netns == netns && !told
-        });
-        let (young, gone): (Vec<_>, Vec<_>) = unlisted
-            .map(|conn| (is_young(conn, now), conn.id))
-            .partition(|(young, _)| *young);
-        for (_, id) in gone {
-            self.table.forget(id, now, &mut news.changes);
+        let known = self.table.listed().filter(|conn| conn.netns == netns);
+        let known: Vec<Conn> = known.copied().collect();
+        let listed: BTreeMap<_, _> = proc::tcp_sockets(netns, 0)?
+            .iter()
+            .map(|seed| ((seed.conn.local, seed.conn.remote), seed.conn.state))
+            .collect();
+        // Who has changed while /proc was read is told by its event.
+        self.take(news);
+        let now = clock::ktime();
+        let mut young = false;
+        for before in known {
+            if self.table.get(before.id) != Some(&before) {
+                continue;
+            }
+            if is_young(&before, now) {
+                young = true;
+                continue;
+            }
+            match listed.get(&(before.local, before.remote)) {
+                None => self.table.forget(before.id, now, &mut news.changes),
+                Some(state) => self
+                    .table
+                    .restate(before.id, *state, now, &mut news.changes),
+            }
         }
-        self.seed_from_proc()?;
-        let others = self.table.listed().any(|conn| conn.netns != netns);
-        self.health.in_doubt = others.then_some(Doubt::Everything);
-        Ok(!young.is_empty())
+        for conn in self.listed_in_proc()? {
+            self.table.find_proc(conn, now, &mut news.changes);
+        }
+        Ok(young)
     }
 
     /// Compares the table with the kernel and sets it right. Exact while sockets come and go: what
     /// an event tells is told by the event, and what looks gone is looked at twice.
     pub(super) fn reconcile(&mut self, scope: Scope, news: &mut News) -> Result<Findings> {
         let mut findings = Findings::default();
+        if scope == Scope::Everything {
+            self.gaps_healed = self.table.contradictions();
+        }
         let mut known = self.table.held();
         if scope == Scope::HalfOpen {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));
         }
         let mut gone = Vec::new();
+        // Told as of before the look: events that come later are later.
+        let looked = clock::ktime();
         let unchanged = self.read_unchanged(&known, news)?;
         findings.rows = unchanged.len();
         for (skaddr, before, row) in unchanged {
@@ -198,7 +288,7 @@ impl Session {
                 let same = before.state == TcpState::from_kernel(row.state);
                 findings.undecided.extend((!same).then_some(skaddr));
             } else {
-                match self.table.correct(skaddr, &row, now, &mut news.changes) {
+                match self.table.correct(skaddr, &row, looked, &mut news.changes) {
                     Correction::Fine => {}
                     Correction::Undecided => findings.undecided.push(skaddr),
                     Correction::Replaced => findings.note(Fault::Replaced, before),
@@ -215,6 +305,7 @@ impl Session {
         for conn in self.complete(only, news)? {
             findings.note(Fault::Missing, conn);
         }
+        let looked = clock::ktime();
         for (skaddr, before, row) in self.read_unchanged(&gone, news)? {
             let now = clock::ktime();
             if row.kind != ROW_GONE || self.table.settles_itself(SockId::Kernel(skaddr)) {
@@ -226,7 +317,7 @@ impl Session {
             }
             let carried_on = self.table.is_carried_on(SockId::Kernel(skaddr));
             self.table
-                .forget(SockId::Kernel(skaddr), now, &mut news.changes);
+                .forget(SockId::Kernel(skaddr), looked, &mut news.changes);
             // A closed socket is in no chain; that it is freed shows only in the event.
             if before.state != TcpState::Close && !carried_on {
                 findings.note(Fault::Extra, before);

@@ -2,7 +2,7 @@
 
 use netstat_common::lost::Counter;
 
-use crate::conn::types::Ktime;
+use crate::conn::{gaps::Gaps, types::Ktime};
 
 use super::object::Counters;
 
@@ -53,6 +53,8 @@ pub enum Doubt {
     /// Half-open connections: there are more of them than the budget lets through. Rows of them
     /// are read from the kernel's hash tables when they are printed.
     HalfOpen,
+    /// Sockets of other network namespaces: events were lost, and this kernel lists our own only.
+    OtherNamespaces,
     /// Events were lost, and the table could not be compared with the kernel (completely).
     Everything,
 }
@@ -62,6 +64,7 @@ impl Doubt {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::OtherNamespaces => "other network namespaces",
             Self::HalfOpen => "half-open connections",
             Self::Everything => "everything",
         }
@@ -85,6 +88,8 @@ pub struct Health {
     pub mismatches: u64,
     /// Events of half-open connections that were counted and not sent: a SYN flood's.
     pub over_budget: u64,
+    /// Changes that nobody told and that were inferred, from later events or while healing.
+    pub gaps: Gaps,
     /// Events that the second copy of the state hook caught for the first.
     pub second_copy: u64,
 }

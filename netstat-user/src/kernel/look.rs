@@ -103,6 +103,7 @@ impl Session {
         if !self.can_look() {
             bail!("the refresh program is not loaded");
         }
+        self.settle()?;
         if self.in_flood() {
             // Half-open connections whose events were dropped are found in the hash tables.
             let mut later = std::mem::take(&mut self.later);

@@ -330,6 +330,13 @@ impl Object {
         }
     }
 
+    /// Whether a program is loaded.
+    #[must_use]
+    pub fn is_loaded(&self, program: &str) -> bool {
+        let program = self.ebpf.program(program);
+        program.is_some_and(|program| program.fd().is_ok())
+    }
+
     /// Gives the memory of the kernel's types back. Nothing can be loaded after it.
     pub fn release_types(&mut self) {
         self.btf = None;

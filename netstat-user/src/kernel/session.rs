@@ -21,6 +21,7 @@ use netstat_common::{
 use crate::{
     clock,
     conn::{
+        gaps::{Expected, Gaps, Older},
         table::ConnTable,
         trail::Trail,
         types::{Change, Ktime, Tenure},
@@ -52,6 +53,9 @@ pub struct News {
     /// Events about processes.
     pub processes: Vec<ProcEvent>,
 }
+
+/// Lists the TCP sockets of our namespace where the hash tables cannot be walked.
+pub(super) const ITER_TCP: &str = "iter_tcp";
 
 /// Where the sockets of before our time come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,9 @@ pub struct Session {
     pub(super) hears_all: bool,
     /// Losses that a healing has dealt with.
     healed: u64,
+    /// Contradicting events that a comparison with the kernel has dealt with, and when the next may.
+    pub(super) gaps_healed: Gaps,
+    pub(super) gaps_due: Ktime,
     pub(super) pid_of_inode: Vec<(u64, u32)>,
     /// Room for the addresses of a refresh, kept from one to the next; without a table, the addresses.
     pub(super) addresses: Vec<u64>,
@@ -113,8 +120,6 @@ pub struct Session {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// What the table does not know of the time before it because this kernel lacks something.
     pub limit: Option<String>,
-    /// Sockets that were read from /proc so far: the number of the next one.
-    pub(super) proc_seeds: u64,
 }
 
 /// What this kernel refuses, and what serves instead.
@@ -226,19 +231,25 @@ impl Session {
             control,
             hears_all: purpose == Purpose::Log,
             healed: 0,
+            gaps_healed: Gaps::default(),
+            gaps_due: Ktime::default(),
             pid_of_inode: Vec::new(),
             addresses: Vec::new(),
             descriptors,
             logger,
             limit: limit.map(|limit| limit.to_string()),
-            proc_seeds: 0,
         };
         let mut news = News::default();
         session.seed(&mut news)?;
+        session.table.expect(session.expected());
         session.health.exact_since = this_moment();
         session.checked_now();
         session.later = news;
         if purpose != Purpose::Snapshot {
+            if session.walk.is_some() {
+                // The walk may fail later, when nothing can be loaded any more.
+                session.object.load_iter(ITER_TCP, "tcp")?;
+            }
             let Session { object, lists, .. } = &mut session;
             *lists = Some(Lists::load(object));
             session.object.release_types();
@@ -270,8 +281,29 @@ impl Session {
         self.heal_the_rest(news)?;
         self.health.over_budget = counters.get(Counter::OverBudget);
         self.follow_flood(news)?;
+        self.table.expect(self.expected());
         self.forget_trail();
-        self.check_up(news)
+        self.check_up(news)?;
+        self.heal_gaps(news)?;
+        self.health.gaps = self.table.gaps();
+        Ok(())
+    }
+
+    /// What the table may take for granted of this kernel's events at the moment.
+    fn expected(&self) -> Expected {
+        let by_timers = |hook: &Hook| {
+            let of_requests = ["timer_start", "timer_cancel"].contains(&hook.program);
+            of_requests && hook.refused.is_none()
+        };
+        Expected {
+            every_change: self.purpose == Purpose::Log,
+            older: match (self.can_look(), &self.walk) {
+                (false, _) => Older::Unknown,
+                (true, None) => Older::Of(self.netns),
+                (true, Some(_)) => Older::All,
+            },
+            half_open: !self.in_flood() && self.hooks.iter().any(by_timers),
+        }
     }
 
     /// How far the table can be believed, as of the last drain.
@@ -449,7 +481,7 @@ fn load_readers(object: &mut Object) -> Result<(Refresh, Descriptors, Result<Wal
     let refresh = Refresh::new(object)?;
     let walk = Walk::new(object);
     if walk.is_err() {
-        object.load_iter("iter_tcp", "tcp")?;
+        object.load_iter(ITER_TCP, "tcp")?;
     }
     let descriptors = load_fds(object)?;
     Ok((refresh, descriptors, walk))
@@ -473,6 +505,17 @@ fn id_is_used_again(table: &mut ConnTable, changes: &mut [Change], pid: u32) {
 pub fn load_fds(object: &mut Object) -> Result<Descriptors> {
     let loaded = Descriptors::new(object);
     object.need_loops(loaded)
+}
+
+/// Says that `iter/tcp` serves instead of the walk, and why.
+pub(super) fn no_walk(reason: String) -> Hook {
+    Hook {
+        program: "walk",
+        target: "",
+        rung: "iter/tcp",
+        purpose: "sockets of all namespaces",
+        refused: Some(reason),
+    }
 }
 
 /// Inode number of the caller's network namespace.

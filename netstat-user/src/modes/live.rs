@@ -52,6 +52,7 @@ pub struct LiveSource {
     purpose: Purpose,
     /// Healings that a remark has told of.
     told_healings: u64,
+    told_lost: u64,
     /// Whether a remark has told of the SYN flood that goes on.
     told_flood: bool,
 }
@@ -75,6 +76,7 @@ impl LiveSource {
             remark: None,
             purpose,
             told_healings: 0,
+            told_lost: 0,
             told_flood: false,
         })
     }
@@ -91,11 +93,16 @@ impl LiveSource {
         self.session.drain(&mut news)?;
         // A loss may have been found between two rounds.
         let health = self.session.health();
-        if health.healings != self.told_healings {
+        let lost = health.lost.of_sockets();
+        // A kernel that withholds events goes on doing so: that is said once.
+        let untold = lost > self.told_lost || self.told_healings == 0;
+        if health.healings != self.told_healings && untold {
             self.told_healings = health.healings;
-            let lost = health.lost.of_sockets();
+            self.told_lost = lost;
             self.remark = Some(format!(
-                "{lost} events lost since the start; the table was checked against the kernel"
+                "{lost} events lost and {} changes unseen since the start; \
+                 the table was checked against the kernel",
+                health.gaps.all
             ));
         }
         let flood = health.in_doubt == Some(Doubt::HalfOpen);

@@ -16,7 +16,7 @@ const FAMILIES: (u16, u16) = (2, 10);
 /// A socket of /proc/net/tcp or tcp6, and its inode (0 if it has none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed {
-    /// What /proc tells of it; the identity is a number of our own.
+    /// What /proc tells of it; the identity is a number that the table replaces.
     pub conn: Conn,
     /// Inode number of its file.
     pub inode: u64,

@@ -42,6 +42,8 @@ pub struct Turn {
     pub over_budget: U64,
     /// Changes that this client was not sent before this turn, since it did not take them in time.
     pub dropped: U64,
+    /// Changes that no event told and others prove, since the start.
+    pub gaps: U64,
 }
 
 /// A [`types::Change`]. The kernel's address of the socket stays with the agent.
@@ -96,13 +98,13 @@ pub struct Change {
     pub closed_by: u8,
     /// 0 not known, else as in `WHYS` from 1.
     pub why: u8,
-    /// [`FROM`], [`END`], [`TALLY`], [`PAST`].
+    /// [`FROM`], [`END`], [`TALLY`], [`PAST`], [`INFERRED`].
     pub flags: u8,
     /// Zero.
     pub pad: [u8; 6],
 }
 
-const _: () = assert!(size_of::<Turn>() == 64);
+const _: () = assert!(size_of::<Turn>() == 72);
 const _: () = assert!(size_of::<Change>() == 136);
 
 /// [`Change::flags`]: the state before is known.
@@ -114,6 +116,8 @@ pub const TALLY: u8 = 4;
 
 /// [`Change::flags`]: another process has the owner's id by now.
 pub const PAST: u8 = 8;
+/// [`Change::flags`]: no event told it, later ones prove it.
+pub const INFERRED: u8 = 16;
 
 /// A number that is not known.
 const NONE: u64 = u64::MAX;
@@ -148,6 +152,7 @@ impl Change {
             from,
             in_from_ns,
             end,
+            inferred,
         } = change;
         let owner = conn.owner;
         let tally = end.and_then(|end| end.tally);
@@ -181,7 +186,8 @@ impl Change {
             flags: flag(from.is_some(), FROM)
                 | flag(end.is_some(), END)
                 | flag(tally.is_some(), TALLY)
-                | flag(owner.is_some_and(|owner| owner.is_past()), PAST),
+                | flag(owner.is_some_and(|owner| owner.is_past()), PAST)
+                | flag(*inferred, INFERRED),
             pad: [0; 6],
         }
     }
@@ -239,6 +245,7 @@ impl Change {
                 why,
                 tally,
             }),
+            inferred: has(INFERRED),
         })
     }
 }
@@ -305,6 +312,7 @@ mod tests {
             provenance in option(&PROVENANCES),
             (pid, comm, past) in any::<(u32, [u8; 16], bool)>(),
             end in prop::option::of(end()),
+            inferred: bool,
         ) -> types::Change {
             let endpoint = |(addr, port)| Endpoint { addr, port };
             types::Change {
@@ -329,6 +337,7 @@ mod tests {
                 from,
                 in_from_ns,
                 end,
+                inferred,
             }
         }
     }
@@ -380,6 +389,7 @@ mod tests {
             from: None,
             in_from_ns: None,
             end: None,
+            inferred: false,
         });
         let bytes = wire.as_bytes();
         assert!(!bytes.windows(8).any(|part| part == address.to_le_bytes()));

@@ -37,6 +37,9 @@ pub struct Status {
     pub audits: u64,
     /// Rows that a comparison found wrong though nothing was known to be lost.
     pub mismatches: u64,
+    /// Changes that no event told and that were inferred from later ones.
+    #[serde(default)]
+    pub gaps: u64,
     /// Events of half-open connections that were counted and not sent.
     pub over_budget: u64,
     /// Times that events could not be taken in.

@@ -30,6 +30,7 @@ pub fn entry(line: &Line<'_>) -> Vec<u8> {
     field(&mut out, "NETSTAT_OLD", change.from);
     field(&mut out, "NETSTAT_NEW", Some(conn.state));
     field(&mut out, "NETSTAT_IN_OLD_NS", change.in_from_ns);
+    field(&mut out, "NETSTAT_INFERRED", change.inferred.then_some(1));
     let direction = conn.direction.map(|direction| direction.name());
     field(&mut out, "NETSTAT_DIRECTION", direction);
     if let Some(owner) = conn.owner {

@@ -12,7 +12,7 @@ use crate::conn::types::{Change, End, Endpoint, Owner, Side, Why};
 use super::{addr, names::sanitized};
 
 /// Version of the JSON schema, field `v`. It grows when a field changes its meaning or goes away.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// `AF_INET6`.
 const AF_INET6: u16 = 10;
@@ -34,7 +34,7 @@ pub struct Line<'a> {
 
 /// `2026-11-23T19:25:00.123456 tcp LOCAL REMOTE OLD -> NEW SECONDS PID/PROGRAM PROVENANCE`, and at
 /// the end of a connection ` life=SECONDS sent=BYTES received=BYTES retrans=SEGMENTS closed-by=SIDE
-/// why=REASON`; what is not known is left out there.
+/// why=REASON`; what is not known is left out there. ` inferred` ends a line that no event told.
 pub fn text(out: &mut Vec<u8>, line: &Line<'_>) {
     date(out, line.wall_ns, line.offset);
     out.push(b' ');
@@ -76,6 +76,9 @@ pub(super) fn message(out: &mut Vec<u8>, line: &Line<'_>) {
     }
     if let Some(end) = &change.end {
         sum(out, end);
+    }
+    if change.inferred {
+        out.extend_from_slice(b" inferred");
     }
 }
 
@@ -147,6 +150,7 @@ struct JsonLine<'a> {
     old: Option<&'static str>,
     new: &'static str,
     in_old_ns: Option<u64>,
+    inferred: bool,
     direction: Option<&'static str>,
     owner: Option<JsonOwner<'a>>,
     end: Option<JsonSum>,
@@ -184,6 +188,7 @@ struct JsonLost {
     ts: String,
     ts_ns: u64,
     lost: u64,
+    gaps: u64,
     healed: bool,
 }
 
@@ -194,6 +199,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
         from,
         in_from_ns,
         end,
+        inferred,
         ..
     } = *line.change;
     write_json(
@@ -215,6 +221,7 @@ pub fn json(out: &mut Vec<u8>, line: &Line<'_>) {
             old: from.map(|state| state.name()),
             new: conn.state.name(),
             in_old_ns: in_from_ns,
+            inferred,
             owner: conn.owner.map(|owner| JsonOwner {
                 pid: owner.pid,
                 program: super::json::text(line.program),
@@ -243,14 +250,15 @@ fn json_sum(end: End) -> JsonSum {
     }
 }
 
-/// That events were lost, as one line of JSON: `lost` counts from the start.
-pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64, healed: bool) {
+/// That events were lost, as one line of JSON: `lost` and `gaps` count from the start.
+pub fn json_lost(out: &mut Vec<u8>, wall_ns: u64, lost: u64, gaps: u64, healed: bool) {
     let line = JsonLost {
         v: SCHEMA,
         event: "lost",
         ts: utc(wall_ns),
         ts_ns: wall_ns,
         lost,
+        gaps,
         healed,
     };
     write_json(out, &line);
@@ -381,6 +389,7 @@ mod tests {
             from: Some(TcpState::SynSent),
             in_from_ns: Some(1_000_123_456),
             end: None,
+            inferred: false,
         }
     }
 
@@ -407,7 +416,7 @@ mod tests {
         "#]]
         .assert_eq(&plain);
         expect![[r#"
-            {"v":2,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"direction":"out","owner":{"pid":42,"program":"curl","provenance":"seen"},"end":null}
+            {"v":3,"event":"state","ts":"2025-11-23T19:35:00.123456Z","ts_ns":1763926500123456789,"netns":7,"proto":"tcp","family":"ipv4","local":{"addr":"10.0.0.1","port":50000},"remote":{"addr":"10.0.0.2","port":443},"old":"SYN_SENT","new":"ESTABLISHED","in_old_ns":1000123456,"inferred":false,"direction":"out","owner":{"pid":42,"program":"curl","provenance":"seen"},"end":null}
         "#]]
         .assert_eq(&machine);
     }
@@ -467,6 +476,19 @@ mod tests {
             }
             proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&machine).is_ok());
         }
+    }
+
+    #[test]
+    fn a_change_that_nobody_saw_is_marked() {
+        let mut change = change();
+        change.inferred = true;
+        change.in_from_ns = None;
+        let (plain, machine) = show(&change, 7, b"curl");
+        assert!(plain.ends_with(" SYN_SENT -> ESTABLISHED - 42/curl seen inferred\n"));
+        assert!(machine.contains(r#""in_old_ns":null,"inferred":true,"#));
+        let mut lost = Vec::new();
+        json_lost(&mut lost, 0, 3, 4, false);
+        assert!(lost.ends_with(b"\"lost\":3,\"gaps\":4,\"healed\":false}\n"));
     }
 
     #[test]

@@ -145,6 +145,8 @@ pub struct Sample {
     pub audits: u64,
     /// Rows that a comparison found wrong.
     pub mismatches: u64,
+    /// Changes that nobody told and that were inferred.
+    pub gaps: u64,
     /// Since when the table is exact, nanoseconds since 1970.
     pub exact_since_ns: u64,
     /// Whether it may be wrong now.
@@ -281,6 +283,11 @@ fn own(page: &mut Page, sample: &Sample) {
             "netstat_audit_mismatches",
             "Rows that a comparison found wrong.",
             sample.mismatches,
+        ),
+        (
+            "netstat_gaps",
+            "Changes that no event told and that were inferred from later ones.",
+            sample.gaps,
         ),
     ] {
         page.begin(name, "counter", help);

@@ -76,8 +76,8 @@ fn write_text(
     )?;
     writeln!(
         out,
-        "checks    {} healings, {} audits, {} mismatches, {} errors",
-        status.healings, status.audits, status.mismatches, status.drain_errors
+        "checks    {} healings, {} audits, {} mismatches, {} gaps, {} errors",
+        status.healings, status.audits, status.mismatches, status.gaps, status.drain_errors
     )?;
     let states = status
         .states
@@ -209,7 +209,7 @@ mod tests {
             agent     0.1.0 (protocol 1), process 7, up 1 min 30 s
             exact     for 1 min 31 s
             lost      0 ring full, 0 unreadable, 0 undecoded, 0 skipped; 0 over the SYN budget
-            checks    0 healings, 9 audits, 0 mismatches, 0 errors
+            checks    0 healings, 9 audits, 0 mismatches, 0 gaps, 0 errors
             sockets   3 in the table: 2 LISTEN, 1 TIME_WAIT
             events    12 since the start, 1 of them by the second copy only
             clients   0 connected, 0 so far, 0 snapshots; refused 0 busy, 0 rights, 0 bad; 0 too slow, 0 gone, 0 failed

@@ -13,7 +13,6 @@ use crate::{
     clock,
     kernel::{
         follow::Follow,
-        health::Doubt,
         object::Purpose,
         session::{SeedFrom, Session},
     },
@@ -103,7 +102,8 @@ impl Alone {
         log.report_loss(Loss {
             healings: health.healings,
             lost: health.lost.of_sockets(),
-            in_doubt: health.in_doubt == Some(Doubt::Everything),
+            gaps: health.gaps.all,
+            in_doubt: health.in_doubt,
             can_look: self.session.can_look(),
         })?;
         log.report_flood(health.over_budget)?;
@@ -117,9 +117,10 @@ impl Alone {
         Summary {
             events: self.session.events,
             rest: format!(
-                "lost: {} ring full, {} unreadable, {} undecoded, {} process events; healed {} \
+                "{} gaps in all; lost: {} ring full, {} unreadable, {} undecoded, {} process events; healed {} \
                  times; first copy of the state hook skipped {} times, second {}, {} events came \
                  from the second only",
+                health.gaps.all,
                 lost.ring_full,
                 lost.unreadable,
                 lost.undecoded,

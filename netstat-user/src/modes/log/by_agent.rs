@@ -172,7 +172,8 @@ impl Heard {
         log.report_loss(Loss {
             healings: turn.healings.get(),
             lost: since(|turn| turn.lost.get()),
-            in_doubt: false,
+            gaps: since(|turn| turn.gaps.get()),
+            in_doubt: None,
             can_look: true,
         })?;
         log.report_flood(since(|turn| turn.over_budget.get()))
@@ -192,9 +193,10 @@ impl Heard {
         Summary {
             events: since(|turn| turn.events.get()),
             rest: format!(
-                "{} not sent by the agent (slow client); lost: {} events, {} process events; \
-                 healed {} times",
+                "{} not sent by the agent (slow client); {} gaps in all; lost: {} events, \
+                 {} process events; healed {} times",
                 self.dropped,
+                since(|turn| turn.gaps.get()),
                 since(|turn| turn.lost.get()),
                 since(|turn| turn.lost_processes.get()),
                 since(|turn| turn.healings.get()),

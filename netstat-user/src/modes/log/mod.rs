@@ -21,7 +21,7 @@ use crate::{
         filter::Filter,
         types::{Change, Owner},
     },
-    kernel::session::own_netns,
+    kernel::{health::Doubt, session::own_netns},
     proc,
     view::{
         journal,
@@ -83,8 +83,11 @@ pub fn run(options: &cli::Log) -> Result<()> {
         format,
         output,
         lines: 0,
+        inferred: 0,
         lost: 0,
         healings: 0,
+        lost_told: 0,
+        gaps_told: false,
         kept_out: 0,
         flood_due: 0,
         batch: Batch::default(),
@@ -162,8 +165,10 @@ struct Loss {
     healings: u64,
     /// Events.
     lost: u64,
-    /// The table could not be set right completely.
-    in_doubt: bool,
+    /// Changes that no event told and others prove.
+    gaps: u64,
+    /// What of the table could not be set right.
+    in_doubt: Option<Doubt>,
     /// It was compared with the kernel's own tables.
     can_look: bool,
 }
@@ -191,7 +196,11 @@ struct Log {
     output: Output,
     lines: u64,
     lost: u64,
+    /// Among the lines those that no event told.
+    inferred: u64,
     healings: u64,
+    lost_told: u64,
+    gaps_told: bool,
     /// Events of half-open connections over the budget that were told of, and when more may be.
     kept_out: u64,
     flood_due: u64,
@@ -277,6 +286,7 @@ impl Log {
                 Format::Journal => self.batch.entries.push(journal::entry(&line)),
             }
             self.lines += 1;
+            self.inferred += u64::from(change.inferred);
             self.batch.lines += 1;
             let gathered = self.batch.bytes.len() > 1 << 16 || self.batch.entries.len() > 256;
             if self.terminal || gathered {
@@ -347,13 +357,31 @@ impl Log {
             return Ok(());
         }
         (self.healings, self.lost) = (loss.healings, loss.lost);
-        let Loss { lost, in_doubt, .. } = loss;
+        let Loss {
+            lost,
+            gaps,
+            in_doubt,
+            ..
+        } = loss;
         if self.format == Format::Json {
-            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, !in_doubt);
+            let healed = !matches!(in_doubt, Some(Doubt::Everything | Doubt::OtherNamespaces));
+            json_lost(&mut self.batch.bytes, clock::wall_ns(), lost, gaps, healed);
             self.flush()?;
         }
-        let checked = match (loss.can_look, in_doubt) {
-            (true, _) => "the table was checked against the kernel",
+        // A kernel that withholds events goes on doing so: one note, and the sum at the end.
+        let known = lost == self.lost_told && self.gaps_told;
+        self.lost_told = lost;
+        self.gaps_told = true;
+        if known {
+            return Ok(());
+        }
+        let others = in_doubt == Some(Doubt::OtherNamespaces);
+        let checked = match (loss.can_look, others) {
+            (true, false) => "the table was checked against the kernel",
+            (true, true) => {
+                "the table was checked against the kernel's list of this network namespace; \
+                 sockets of other namespaces are in doubt"
+            }
             (false, false) => "the table was compared with /proc",
             (false, true) => {
                 "the table was compared with /proc of this network namespace; sockets of other \
@@ -361,7 +389,7 @@ impl Log {
             }
         };
         self.note(format!(
-            "{lost} events lost since the start: lines are missing; {checked}"
+            "{lost} events lost since the start, {gaps} changes inferred: lines are missing; {checked}"
         ))
     }
 
@@ -385,8 +413,8 @@ impl Log {
 
     fn summary(&self, of: &Summary) {
         eprintln!(
-            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output); {}",
-            of.events, self.lines, self.output.dropped, of.rest
+            "netstat-bpf: {} events, {} lines, {} of them dropped (slow output), {} of them inferred; {}",
+            of.events, self.lines, self.output.dropped, self.inferred, of.rest
         );
     }
 }
