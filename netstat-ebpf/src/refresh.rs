@@ -52,7 +52,7 @@ pub fn refresh(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// As `refresh`, in half the time.
+/// As `refresh` (`BPF_PROG_TEST_RUN`), in half the time.
 ///
 /// Since: Linux 6.2 (`bpf_rdonly_cast`).
 /// Context: process, the reader's.

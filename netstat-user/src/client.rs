@@ -49,7 +49,8 @@ pub fn socket() -> PathBuf {
 pub struct Incoming {
     /// About it.
     pub head: Head,
-    talk: Talk,
+    /// Closed once the answer is whole: it is not to stand in a list of Unix sockets that follows.
+    talk: Option<Talk>,
     taken: usize,
     holders: u64,
     rows: u64,
@@ -69,7 +70,7 @@ pub enum Part<'a> {
     Changed(&'a [Changed]),
     /// What else an audit is told: JSON.
     Audit(Vec<u8>),
-    /// The answer is whole, and the agent has closed its end.
+    /// The answer is whole, and both ends are closed.
     End,
 }
 
@@ -118,7 +119,7 @@ fn ask(path: &Path, request: &Request, patience: Duration) -> Result<Incoming, S
             Said::Head(head) => {
                 return Ok(Incoming {
                     head,
-                    talk,
+                    talk: Some(talk),
                     taken: 0,
                     holders: 0,
                     rows: 0,
@@ -146,7 +147,7 @@ impl Incoming {
             audit: None,
         };
         loop {
-            match self.next()? {
+            match self.next_part()? {
                 Part::Holders(holders) => found.holders.extend_from_slice(holders),
                 Part::Rows(rows) => found.rows[0].extend_from_slice(rows),
                 Part::Rows6(rows) => found.rows[1].extend_from_slice(rows),
@@ -161,21 +162,25 @@ impl Incoming {
     ///
     /// # Errors
     /// Why there will be none.
-    pub fn next(&mut self) -> Result<Part<'_>, String> {
+    pub fn next_part(&mut self) -> Result<Part<'_>, String> {
         loop {
-            let (header, length) = self.talk.header()?;
+            let Some(talk) = &mut self.talk else {
+                return Ok(Part::End);
+            };
+            let (header, length) = talk.header()?;
             self.taken += length;
             if self.taken > MOST {
                 return Err("the agent's answer does not end".to_owned());
             }
             let Some(bulk) = Bulk::of(&header) else {
-                match self.talk.reply(&header, length)? {
+                match talk.reply(&header, length)? {
                     Said::Progress => continue,
                     Said::End { holders, rows } => {
                         if (holders, rows) != (self.holders, self.rows) {
                             return Err("the agent's answer is not whole".to_owned());
                         }
-                        self.talk.end()?;
+                        talk.end()?;
+                        self.talk = None;
                         return Ok(Part::End);
                     }
                     Said::Audit(json) => return Ok(Part::Audit(json)),
@@ -192,7 +197,7 @@ impl Incoming {
                 self.payload.resize(length, 0);
             }
             let payload = &mut self.payload[..length];
-            self.talk.fill(payload)?;
+            talk.fill(payload)?;
             let count = (length / bulk.item()) as u64;
             let payload = &self.payload[..length];
             return Ok(match bulk {

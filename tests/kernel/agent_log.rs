@@ -305,7 +305,7 @@ fn a_client_that_is_stopped_holds_up_nobody_and_is_told_what_it_missed() {
         assert_eq!(agent.number("/clients/logs"), 2);
         let ends = |name: &str| {
             let text = read(net, name);
-            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line));
+            let lines = text.lines().map(serde_json::from_str::<Value>);
             let lines: Vec<_> = lines.map_while(Result::ok).collect();
             let dropped = lines.iter().filter(|line| line["event"] == "dropped");
             let dropped: u64 = dropped.filter_map(|line| line["lines"].as_u64()).sum();

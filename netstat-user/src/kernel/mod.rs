@@ -20,4 +20,5 @@ pub mod record;
 pub mod refresh;
 pub mod ring;
 pub mod session;
+mod sizes;
 pub mod walk;

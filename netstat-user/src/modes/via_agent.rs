@@ -56,7 +56,7 @@ impl Stream {
         if self.ended || self.failed.is_some() {
             return None;
         }
-        match self.answer.next() {
+        match self.answer.next_part() {
             Ok(Part::End) => {
                 self.ended = true;
                 None
@@ -103,6 +103,19 @@ impl Stream {
                 (Part::Rows(rows), true) => early[0].extend_from_slice(rows.as_bytes()),
                 (Part::Rows6(rows), false) => early[1].extend_from_slice(rows.as_bytes()),
                 (Part::Holders(_) | Part::Changed(_) | Part::Audit(_) | Part::End, _) => {}
+            }
+        }
+        self.early = early;
+    }
+
+    /// Takes in all that comes, for later. The agent does not wait for those who do something else.
+    fn gather(&mut self) {
+        let mut early = std::mem::take(&mut self.early);
+        while let Some(part) = self.next() {
+            match part {
+                Part::Rows(rows) => early[0].extend_from_slice(rows.as_bytes()),
+                Part::Rows6(rows) => early[1].extend_from_slice(rows.as_bytes()),
+                Part::Holders(_) | Part::Changed(_) | Part::Audit(_) | Part::End => {}
             }
         }
         self.early = early;
@@ -191,7 +204,13 @@ impl SocketSource for AgentSource<'_> {
                 stream.holders(|held| naming.add(held.inode.get(), held.pid.get()));
                 naming.owners()
             }
-            _ => self.proc.owners(),
+            stream => {
+                // A walk over all descriptors may take seconds.
+                if let Some(stream) = stream {
+                    stream.gather();
+                }
+                self.proc.owners()
+            }
         }
     }
 
