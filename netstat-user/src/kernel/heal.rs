@@ -8,6 +8,7 @@ use netstat_common::{
     row::{ROW_GONE, SockRow},
     walk::{ONLY_HALF_OPEN, ONLY_OWN_NET},
 };
+use rustc_hash::FxHashSet;
 
 use crate::{
     clock,
@@ -92,9 +93,10 @@ impl Session {
         // An event that came meanwhile tells of its socket itself.
         self.take(news);
         if self.purpose == Purpose::Snapshot {
-            // They are read once, when they are printed. A chain may have been walked twice.
-            self.addresses.sort_unstable();
-            self.addresses.dedup();
+            // They are read once, when they are printed, and in the order of the hash tables, as in
+            // /proc. A chain may have been walked twice.
+            let mut met = FxHashSet::default();
+            self.addresses.retain(|skaddr| met.insert(*skaddr));
             return Ok(Vec::new());
         }
         let bare = self.table.bare();
