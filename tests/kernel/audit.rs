@@ -165,7 +165,8 @@ fn a_row_that_the_kernel_lacks_is_found() {
             },
             ..conn
         };
-        let event = forged(&nowhere, [TcpState::SynRecv, TcpState::Established]);
+        // A birth contradicts nothing: only the audit can find it.
+        let event = forged(&nowhere, [TcpState::Close, TcpState::SynSent]);
         session.table.apply(&event, &mut Vec::new());
     });
     // It is not printed: its memory is looked at first.
@@ -198,7 +199,7 @@ fn another_socket_at_the_same_address_is_found() {
             kind: Kind::Full,
             ..conn
         };
-        let event = forged(&other, [TcpState::SynRecv, TcpState::Established]);
+        let event = forged(&other, [TcpState::Close, TcpState::SynSent]);
         session.table.apply(&event, &mut Vec::new());
     });
     assert_eq!(found.walked.replaced, 1, "{found:#?}");
