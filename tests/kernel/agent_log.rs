@@ -23,11 +23,17 @@ use serde_json::Value;
 
 use crate::storm::storm;
 
-/// What a line says, but for the moment at which two clocks were read.
+/// What a line says, but for the moments at which the programs of two tracers read the clock: each has
+/// its own, so that lengths of time differ by some microseconds. Whether one is told stays.
 fn said(event: &Event) -> Value {
     let mut line: Value = serde_json::from_str(&event.line).expect("JSON");
     for field in ["ts", "ts_ns"] {
         line[field].take();
+    }
+    for length in ["/in_old_ns", "/end/life_ns"] {
+        if let Some(value) = line.pointer_mut(length) {
+            *value = Value::Bool(value.is_u64());
+        }
     }
     // How the owner of an accepted socket is known depends on when somebody looked.
     if let Some(owner) = line["owner"].as_object_mut()
