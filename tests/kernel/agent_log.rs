@@ -21,8 +21,6 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::storm::storm;
-
 /// What a line says, but for the moments at which the programs of two tracers read the clock: each has
 /// its own, so that lengths of time differ by some microseconds. Whether one is told stays.
 fn said(event: &Event) -> Value {
@@ -290,64 +288,6 @@ fn text_and_filters_are_those_of_the_log_alone() {
         let summary = read(net, "lines.err");
         assert!(summary.contains("0 of them dropped"), "{summary}");
         assert!(summary.contains("0 not sent by the agent"), "{summary}");
-    });
-}
-
-/// More than the agent's queue, the socket and the client's buffers hold, in parts that the queue holds.
-const PARTS: usize = 10;
-const PART: usize = 300;
-
-#[test]
-fn a_client_that_is_stopped_holds_up_nobody_and_is_told_what_it_missed() {
-    within(|net| {
-        net.sysctl("ipv4/tcp_max_tw_buckets", "1000");
-        let agent = Agent::start_at(net, &net.dir().join("log.sock"), &["--log-queue=1"]);
-        let args = ["--json", "--netns=self"];
-        let mut slow = killed_in_the_end(start(net, &agent, &args, "slow"));
-        mark_until(net, || !read(net, "slow").is_empty());
-        signal(&slow.0, Signal::SIGSTOP);
-        let fast = killed_in_the_end(start(net, &agent, &args, "fast"));
-        mark_until(net, || !read(net, "fast").is_empty());
-        assert_eq!(agent.number("/clients/logs"), 2);
-        let ends = |name: &str| {
-            let text = read(net, name);
-            let lines = text.lines().map(serde_json::from_str::<Value>);
-            let lines: Vec<_> = lines.map_while(Result::ok).collect();
-            let dropped = lines.iter().filter(|line| line["event"] == "dropped");
-            let dropped: u64 = dropped.filter_map(|line| line["lines"].as_u64()).sum();
-            let calls = lines.iter().filter(|line| {
-                line["old"] == "CLOSE" && line["new"] == "SYN_SENT" && line["netns"] == net.inode()
-            });
-            (calls.count(), dropped)
-        };
-        // The table answers others meanwhile. The other log hears all, or is told what the rest of the
-        // host, which the queue holds too, has pushed out of it.
-        for part in 1..=PARTS {
-            storm(PART);
-            wait::until("the other log to tell all calls", || {
-                let (calls, dropped) = ends("fast");
-                (calls == part * PART || dropped > 0).then_some(())
-            });
-        }
-        wait::until("the queue of the stopped log to be full", || {
-            (agent.number("/clients/log_dropped") > ends("fast").1).then_some(())
-        });
-        assert_eq!(agent.number("/clients/logs"), 2, "it is waited for");
-        signal(&slow.0, Signal::SIGCONT);
-        // What was dropped is told with the next that is sent.
-        mark_until(net, || ends("slow").1 > 0);
-        assert!(ends("slow").0 < PARTS * PART);
-        wait::until("all that was dropped to be told", || {
-            let told = ends("slow").1 + ends("fast").1;
-            (told == agent.number("/clients/log_dropped")).then_some(())
-        });
-        signal(&slow.0, Signal::SIGINT);
-        assert!(slow.0.wait().expect("the log ends").success());
-        let told = read(net, "slow.err");
-        let dropped = ends("slow").1;
-        assert!(told.contains(" lines dropped: the output"), "{told}");
-        assert!(told.contains(&format!("{dropped} not sent")), "{told}");
-        drop(fast);
     });
 }
 
