@@ -1,6 +1,7 @@
 //! Many short connections.
 
 use std::{
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
     thread,
@@ -12,13 +13,20 @@ pub(crate) fn storm(connections: usize) {
     let address = listener.local_addr().expect("own address");
     thread::scope(|scope| {
         let acceptor = scope.spawn(|| {
-            for _ in 0..connections {
-                listener.accept().expect("accept");
+            // Not by their number: where the queue is full, a reset can come before its connection
+            // is in it, and ends what nobody will accept.
+            loop {
+                let (mut stream, _) = listener.accept().expect("accept");
+                if matches!(stream.read(&mut [0]), Ok(1)) {
+                    break;
+                }
             }
         });
         for _ in 0..connections {
             reset(address);
         }
+        let mut last = TcpStream::connect(address).expect("connect");
+        last.write_all(b"x").expect("say that it is the last one");
         acceptor.join().expect("the acceptor lives");
     });
 }
