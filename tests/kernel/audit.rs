@@ -57,6 +57,15 @@ pub(crate) fn assert_clean(agent: &Agent) -> Report {
     report
 }
 
+/// Ends a load, also when the test fails: its scope waits for the load's thread.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_busy_host_is_not_accused() {
     within(|net| {
@@ -67,6 +76,7 @@ fn a_busy_host_is_not_accused() {
         let agent = Agent::start(net);
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
+            let ends = Ends(&ended);
             let load = || {
                 while !ended.load(Ordering::Relaxed) {
                     storm(200);
@@ -83,7 +93,7 @@ fn a_busy_host_is_not_accused() {
             let mut own = net.command(ours_path());
             own.args(["audit", "--json", "--no-agent", "--seconds", "1"]);
             let report = run(own);
-            ended.store(true, Ordering::Relaxed);
+            drop(ends);
             assert_eq!(report.mismatches(), 0, "{report:#?}");
             assert!(report.right > 0, "{report:#?}");
         });

@@ -306,6 +306,13 @@ pub struct Owner {
 }
 
 impl Conn {
+    /// Whether it is between the same ends as `other`, of the same network namespace.
+    #[must_use]
+    pub fn is_between(&self, other: &Self) -> bool {
+        let ends = |conn: &Self| (conn.netns, conn.family, conn.local, conn.remote);
+        ends(self) == ends(other)
+    }
+
     /// Whether its owner is only its listener's: nobody has accepted it, as far as known.
     #[must_use]
     pub fn is_inherited(&self) -> bool {

@@ -99,7 +99,9 @@ impl Owners {
             .iter_mut()
             .filter(|change| may_change_hands(change))
         {
-            if let Some(conn) = session.table.get(change.conn.id) {
+            // The address may be another connection's by now: its owner is nothing to this one.
+            let now = session.table.get(change.conn.id);
+            if let Some(conn) = now.filter(|conn| conn.is_between(&change.conn)) {
                 change.conn.owner = conn.owner;
             }
         }
