@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::Stdio,
     thread,
@@ -27,6 +27,9 @@ use crate::storm::{reset, storm};
 const EACH: usize = 700;
 /// More than the ring holds: each makes about 1200 bytes of records, the ring has 16 MiB.
 const FLOOD: usize = 20_000;
+
+/// Asks the other end to shut down first.
+const SHUT_DOWN: [u8; 1] = *b"s";
 
 /// What the log said of a namespace, and its last words.
 struct Told {
@@ -115,22 +118,32 @@ fn many_kinds() {
     let address = listener.local_addr().expect("own address");
     thread::scope(|scope| {
         let acceptor = scope.spawn(|| {
-            for number in 0..3 * EACH {
+            // Each says what is to become of it: with steered packets they are not accepted in the
+            // order of their calls.
+            let mut word = [0];
+            loop {
                 let (mut stream, _) = listener.accept().expect("accept");
-                if number % 3 == 1 {
-                    stream.shutdown(Shutdown::Write).expect("shut down");
-                }
                 // A reset is an end too.
-                let _ = stream.read(&mut [0]);
+                match (stream.read(&mut word), word) {
+                    (Ok(1), SHUT_DOWN) => {
+                        stream.shutdown(Shutdown::Write).expect("shut down");
+                        let _ = stream.read(&mut [0]);
+                    }
+                    (Ok(1), _) => break,
+                    _ => {}
+                }
             }
         });
         for _ in 0..EACH {
             reset(address);
             let mut stream = TcpStream::connect(address).expect("connect");
+            stream.write_all(&SHUT_DOWN).expect("ask for a shutdown");
             stream.read_exact(&mut [0]).expect_err("no byte comes");
             let half = TcpStream::connect(address).expect("connect");
             half.shutdown(Shutdown::Write).expect("shut down");
         }
+        let mut last = TcpStream::connect(address).expect("connect");
+        last.write_all(b"e").expect("say that it is the last one");
         acceptor.join().expect("the acceptor lives");
     });
     drop(listener);
