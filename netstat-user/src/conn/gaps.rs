@@ -205,14 +205,15 @@ pub(super) fn same_life(known: &Conn, step: &Step<'_>) -> bool {
 }
 
 /// Whether two sightings have different endpoints. A socket that calls has not chosen its own yet,
-/// a closed one has those that are left over.
-fn moved(known: &Conn, seen: &Conn) -> bool {
+/// a closed one has those that are left over, a child may not know its peer.
+pub(super) fn moved(known: &Conn, seen: &Conn) -> bool {
     let remote = known.remote.port != 0 && seen.remote.port != 0;
     let local = known.local.port != 0 && seen.local.port != 0;
     match known.state {
         TcpState::Close | TcpState::Unknown(_) => false,
         TcpState::SynSent => remote && known.remote != seen.remote,
-        TcpState::Listen => local && known.local.port != seen.local.port,
+        _ if local && known.local.port != seen.local.port => true,
+        TcpState::Listen => false,
         _ => remote && local && tuple(known) != tuple(seen),
     }
 }

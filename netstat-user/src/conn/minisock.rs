@@ -191,7 +191,7 @@ impl ConnTable {
         let surprise = self.knows_older(conn.netns);
         let mut entry = Entry::new(conn);
         match self.tuples.get(&tuple(&conn)).copied() {
-            Some(known @ SockId::Proc(_)) => {
+            Some(known) if self.is_from_proc(known) => {
                 if let Some(told) = self.remove(known) {
                     entry.conn.owner = told.conn.owner;
                     entry.conn.since = told.conn.since;
@@ -223,11 +223,12 @@ impl ConnTable {
         self.insert(entry);
     }
 
-    /// Whether this may be the full socket from which a timewait socket was made unseen. One that
-    /// is calling uses the endpoints anew.
+    /// Whether this may be the socket from which a timewait socket was made unseen: a full one, or a
+    /// request that is no more. One that is calling uses the endpoints anew.
     fn may_give_way(&self, id: SockId) -> bool {
+        let ended = self.settles_itself(id);
         self.get(id).is_some_and(|conn| {
-            conn.kind == Kind::Full
+            (conn.kind == Kind::Full || (conn.kind == Kind::Request && ended))
                 && conn.state != TcpState::SynSent
                 && leads_to(conn.state, TcpState::TimeWait)
         })

@@ -3,6 +3,7 @@
 use netstat_common::row::{ROW_GONE, ROW_TIMEWAIT, SockRow};
 
 use super::{
+    gaps::{leads_to, moved},
     table::{ConnTable, Entry, conn_of_row, tuple},
     types::{Change, Conn, Endpoint, Kind, Ktime, SockId, TcpState},
 };
@@ -107,7 +108,11 @@ impl ConnTable {
         let seen = conn_of_row(id, row);
         let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
         let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
-        let moved = whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen);
+        // A socket that calls is known by its peer alone, or by what can become of it.
+        let reborn = known.state != TcpState::Close && !leads_to(known.state, seen.state);
+        let moved = reborn
+            || moved(&known, &seen)
+            || (whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen));
         let nameless = self.nameless.contains(&id) && seen.remote.port != 0;
         if bare || nameless || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
