@@ -331,17 +331,29 @@ fn healing_ends_a_calling_socket_whose_address_another_has_by_now() {
         changes.iter().for_each(|change| show(&mut out, change));
         told.assert_eq(&out);
     };
-    check(row(2, 5, 443), Correction::Fine, expect![[r#"
+    check(
+        row(2, 5, 443),
+        Correction::Fine,
+        expect![[r#"
         CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
-    "#]]);
-    check(row(2, 5, 80), Correction::Replaced, expect![[r#"
+    "#]],
+    );
+    check(
+        row(2, 5, 80),
+        Correction::Replaced,
+        expect![[r#"
         CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
         inferred SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.2:443 42 seen
         inferred ?>SYN_SENT 10.0.0.1:5 > 10.0.0.2:80
-    "#]]);
-    check(row(10, 5, 0), Correction::Replaced, expect![[r#"
+    "#]],
+    );
+    check(
+        row(10, 5, 0),
+        Correction::Replaced,
+        expect![[r#"
         CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
         inferred SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.2:443 42 seen
         inferred ?>LISTEN 10.0.0.1:5 > 10.0.0.2:0
-    "#]]);
+    "#]],
+    );
 }
