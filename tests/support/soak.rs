@@ -38,6 +38,9 @@ const SMALL_RING: &str = "65536";
 /// How long the log may take to get to what has happened: it tells of all namespaces, also of those
 /// where somebody else is making a storm.
 const BACKLOG: Duration = Duration::from_secs(120);
+/// The line that marks how far the log has come can be lost as any other, which is told; then another one is
+/// made.
+const MARKED_EVERY: Duration = Duration::from_secs(10);
 /// Contract E3: a table that may be wrong is right again within a second; `-c` prints each second.
 const HEALING: Duration = Duration::from_secs(2);
 /// How long, from there, to what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT without an
@@ -325,19 +328,22 @@ impl Log {
 
     /// Waits until the log has told of everything up to now.
     fn catch_up(&self) -> bool {
-        let (fd, address) = self.marker.listen("127.0.0.1:0");
-        let port = address.port().to_string();
         let ended = || self.told.ended.lock().expect("the reader does not panic");
         ended().clear();
-        self.marker.close(fd);
         let begin = Instant::now();
-        while !ended().contains(&port) {
-            if begin.elapsed() > BACKLOG {
-                return false;
+        while begin.elapsed() < BACKLOG {
+            let (fd, address) = self.marker.listen("127.0.0.1:0");
+            let port = address.port().to_string();
+            self.marker.close(fd);
+            let marked = Instant::now();
+            while marked.elapsed() < MARKED_EVERY {
+                if ended().contains(&port) {
+                    return true;
+                }
+                thread::sleep(POLL / 10);
             }
-            thread::sleep(POLL / 10);
         }
-        true
+        false
     }
 
     fn pid(&self) -> u32 {
