@@ -14,6 +14,7 @@ use netstat_tests::{
     netns::{Net, within},
     oracle::ours_path,
     states::{Stack, Way, reach},
+    storm::storm,
     wait,
 };
 use nix::{
@@ -21,8 +22,6 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-
-use crate::storm::storm;
 
 /// What a line says, but for the moments at which the programs of two tracers read the clock: each has
 /// its own, so that lengths of time differ by some microseconds. Whether one is told stays.
