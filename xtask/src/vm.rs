@@ -137,7 +137,8 @@ fn boot(
     say(&format!("booting {} {words}", kernel.image.display()));
     let (own, modules) = (guest::scripts(scripts)?, guest::modules(kernel)?);
     let archive = initramfs::archive(common.iter().chain(&own).chain(&modules));
-    let initramfs = cache.join("initramfs.cpio");
+    // Another run may boot another one meanwhile.
+    let initramfs = cache.join(format!("initramfs-{}.cpio", std::process::id()));
     fs::write(&initramfs, archive).context("cannot write the initramfs")?;
     let limit = options.timeout + scripts.iter().map(|script| script.seconds).sum::<u64>();
     let started = Instant::now();

@@ -193,7 +193,17 @@ impl Session {
             return Ok(());
         }
         let now = clock::ktime();
-        self.read_rows(&waiting, With::LEAST, |table, index, row| {
+        let Self {
+            object,
+            refresh,
+            few,
+            table,
+            ..
+        } = self;
+        let Some(reader) = refresh.as_mut().or(few.as_mut()) else {
+            return Ok(());
+        };
+        reader.read(object, &waiting, With::LEAST, |index, row| {
             table.observe(waiting[index], row, now, changes);
         })
     }
