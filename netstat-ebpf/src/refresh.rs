@@ -9,7 +9,9 @@ use aya_ebpf::{
 };
 use netstat_common::{
     offsets::ABSENT,
-    row::{BATCH, FEW, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER},
+    row::{
+        BATCH, FEW, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER,
+    },
 };
 
 use crate::{

@@ -21,7 +21,7 @@ for rung in tp fentry kprobe; do
         sleep 0.2
     done
     ports=
-    for ends in true true true "sleep 2" "sleep 3"; do
+    for ends in true true "sleep 0.2" "sleep 0.3" "sleep 2"; do
         port=$((port + 1))
         ports="$ports $port"
         nc -l -p $port -e $ends &
