@@ -1,7 +1,7 @@
 //! Filling the table at the start, and setting it right: after a loss, or because a comparison
 //! with the kernel found it wrong.
 
-use std::{collections::BTreeMap, io::Read as _, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
@@ -14,6 +14,7 @@ use crate::{
     clock,
     conn::{
         seed::Correction,
+        table::LIMBO_NS,
         types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
     },
     proc,
@@ -122,6 +123,8 @@ impl Session {
     fn untold_in_proc(&mut self, news: &mut News) -> Result<Vec<Conn>> {
         let mut before = self.listed_in_proc()?;
         self.take(news);
+        // A minisock leaves its hash chain a moment after the event of its end.
+        std::thread::sleep(Duration::from_nanos(LIMBO_NS));
         let after = proc::tcp_sockets(self.netns, 0)?;
         let ends = |conn: &Conn| (conn.local, conn.remote);
         let after: FxHashSet<_> = after.iter().map(|seed| ends(&seed.conn)).collect();
