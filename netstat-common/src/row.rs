@@ -13,6 +13,8 @@ pub const ROW_REQUEST: u8 = 3;
 
 /// How many sockets one run of the refresh program reads.
 pub const BATCH: usize = 1024;
+/// How many sockets one run of the program reads that does without `bpf_loop`.
+pub const FEW: usize = 8;
 
 /// Argument of the refresh program: timers are wanted, which stand on lines of memory of their own.
 pub const WITH_TIMERS: u64 = 1;

@@ -9,7 +9,9 @@ use aya_ebpf::{
 };
 use netstat_common::{
     offsets::ABSENT,
-    row::{BATCH, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER},
+    row::{
+        BATCH, FEW, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER,
+    },
 };
 
 use crate::{
@@ -63,6 +65,24 @@ pub fn refresh_cast(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// As `refresh` (`BPF_PROG_TEST_RUN`), for kernels without `bpf_loop`: a few sockets a run.
+///
+/// Since: Linux 5.10 (`BPF_PROG_TEST_RUN` of raw tracepoints).
+/// Context: process, the reader's.
+/// Source: <https://elixir.bootlin.com/linux/v5.10/source/net/bpf/test_run.c#L257>
+#[raw_tracepoint]
+pub fn refresh_few(ctx: RawTracePointContext) -> i32 {
+    let (wanted, first, with) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg(2));
+    for index in 0..FEW as u64 {
+        if index >= wanted {
+            break;
+        }
+        // SAFETY: user space waits until the program is done.
+        unsafe { refresh_at::<Probe>((first + index) as u32, with) };
+    }
+    0
+}
+
 #[inline(always)]
 fn read_batch(ctx: &RawTracePointContext, refresh_one: *mut c_void) {
     let wanted = (ctx.arg::<u64>(0) as u32).min(BATCH as u32);
@@ -77,13 +97,23 @@ fn read_batch(ctx: &RawTracePointContext, refresh_one: *mut c_void) {
 unsafe extern "C" fn refresh_one<R: Reader>(index: u64, batch: *mut c_void) -> i64 {
     // SAFETY: `batch` is the `Batch` of `read_batch`.
     let batch = unsafe { &*batch.cast::<Batch>() };
-    let index = (batch.first + index) as u32;
-    let (Some(pointer), Some(row)) = (POINTERS.get_ptr(index), ROWS.get_ptr_mut(index)) else {
-        return 1;
+    // SAFETY: user space waits until the program is done.
+    let read = unsafe { refresh_at::<R>((batch.first + index) as u32, batch.with) };
+    if read { 0 } else { 1 }
+}
+
+/// Reads the socket whose pointer is at this place. Gives whether there is such a place.
+///
+/// # Safety
+/// Nobody else uses the place meanwhile.
+#[inline(always)]
+unsafe fn refresh_at<R: Reader>(place: u32, with: u64) -> bool {
+    let (Some(pointer), Some(row)) = (POINTERS.get_ptr(place), ROWS.get_ptr_mut(place)) else {
+        return false;
     };
-    // SAFETY: both are elements of maps that outlive the program; user space waits meanwhile.
-    unsafe { fill::<R>(&mut *row, *pointer as *const u8, batch.with) };
-    0
+    // SAFETY: both are elements of maps that outlive the program; nobody else uses them meanwhile.
+    unsafe { fill::<R>(&mut *row, *pointer as *const u8, with) };
+    true
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 #: since 5.17
 #: slow
-#: seconds 900
+#: seconds 1800
 # The kernel tests of tests/kernel/kinds.rs. Emulation is slow: what takes a second takes ten.
 set -eu
 /tests/kernel --test-threads=1 kinds::

@@ -120,6 +120,16 @@ fn run_with(options: &Options, toolchain: &BpfToolchain, program: &Path) -> Resu
     Ok(failures)
 }
 
+/// A file that is removed when this is dropped.
+struct Remove<'a>(&'a Path);
+
+impl Drop for Remove<'_> {
+    fn drop(&mut self) {
+        // It is not there any more: that is what is wanted.
+        let _ = fs::remove_file(self.0);
+    }
+}
+
 /// How often a guest is booted that does not reach its init: on a busy host the emulated machine
 /// sometimes fails its own kernel's tests of the hardware. Nothing of ours has run by then.
 const ATTEMPTS: u32 = 3;
@@ -137,8 +147,10 @@ fn boot(
     say(&format!("booting {} {words}", kernel.image.display()));
     let (own, modules) = (guest::scripts(scripts)?, guest::modules(kernel)?);
     let archive = initramfs::archive(common.iter().chain(&own).chain(&modules));
-    let initramfs = cache.join("initramfs.cpio");
+    // Another run may boot another one meanwhile.
+    let initramfs = cache.join(format!("initramfs-{}.cpio", std::process::id()));
     fs::write(&initramfs, archive).context("cannot write the initramfs")?;
+    let remove = Remove(&initramfs);
     let limit = options.timeout + scripts.iter().map(|script| script.seconds).sum::<u64>();
     let started = Instant::now();
     let mut console = String::new();
@@ -154,6 +166,7 @@ fn boot(
             eprint!("{console}");
         }
     }
+    drop(remove);
     let names: Vec<&str> = scripts.iter().map(|script| script.name.as_str()).collect();
     let wrong = qemu::judge(&console, &names);
     if !wrong.is_empty() && !options.verbose {

@@ -9,7 +9,7 @@ use super::{
     seed::Correction,
     table::{ConnTable, LIMBO_NS},
     table_tests::{event, show},
-    types::{Ktime, SockId},
+    types::{Ktime, SockId, TcpState},
 };
 
 /// A table that knows all older sockets and is sent every change.
@@ -64,6 +64,31 @@ t TW_CANCEL TIME_WAIT 10.0.0.1:50000 > 10.0.0.2:443 expired",
             TIME_WAIT>CLOSE 10.0.0.1:50000 > 10.0.0.2:443 42 seen
         "#]],
     );
+}
+
+/// As /proc shows it after a loss: the FIN made no event, and nothing was missed.
+#[test]
+fn time_wait_after_a_silent_fin_is_no_gap() {
+    let mut table = check(
+        "t TW_START FIN_WAIT2 10.0.0.1:50000 > 10.0.0.2:443",
+        expect![[r#"
+            ?>FIN_WAIT2 10.0.0.1:50000 > 10.0.0.2:443
+        "#]],
+    );
+    let gaps = table.gaps().all;
+    let waiting = table.half_closed();
+    assert_eq!(waiting.len(), 1);
+    let mut changes = Vec::new();
+    let id = SockId::Kernel(waiting[0]);
+    table.restate(id, TcpState::TimeWait, Ktime(LIMBO_NS * 20), &mut changes);
+    table.check_invariants();
+    let mut out = String::new();
+    changes.iter().for_each(|change| show(&mut out, change));
+    expect![[r#"
+        FIN_WAIT2>TIME_WAIT 10.0.0.1:50000 > 10.0.0.2:443
+    "#]]
+    .assert_eq(&out);
+    assert_eq!((table.gaps().all, table.half_closed()), (gaps, vec![]));
 }
 
 #[test]

@@ -239,6 +239,11 @@ impl ConnTable {
         let Some(conn) = self.get(id).copied().filter(|conn| conn.state != state) else {
             return;
         };
+        if conn.kind == Kind::TimeWait && state == TcpState::TimeWait {
+            // No event tells of it: see `half_closed`.
+            self.move_to(id, state, at, changes);
+            return;
+        }
         let told = self.entries.get(&id).is_some_and(Entry::told);
         self.unindex(id);
         self.set_conn(id, |conn| {

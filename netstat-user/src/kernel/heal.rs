@@ -1,7 +1,7 @@
 //! Filling the table at the start, and setting it right: after a loss, or because a comparison
 //! with the kernel found it wrong.
 
-use std::{collections::BTreeMap, io::Read as _, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
@@ -14,6 +14,7 @@ use crate::{
     clock,
     conn::{
         seed::Correction,
+        table::LIMBO_NS,
         types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
     },
     proc,
@@ -71,7 +72,10 @@ impl Session {
     /// kernel's tables can be walked, else those of our own.
     pub(super) fn seed(&mut self, news: &mut News) -> Result<()> {
         if !self.can_look() {
-            return self.seed_from_proc();
+            for conn in self.untold_in_proc(news)? {
+                self.table.seed_proc(conn);
+            }
+            return Ok(());
         }
         let only = match self.purpose {
             Purpose::Snapshot => ONLY_OWN_NET,
@@ -113,12 +117,19 @@ impl Session {
         Ok(added)
     }
 
-    /// What /proc lists and no event has told.
-    fn seed_from_proc(&mut self) -> Result<()> {
-        for conn in self.listed_in_proc()? {
-            self.table.seed_proc(conn);
-        }
-        Ok(())
+    /// What /proc lists, besides sockets that the table has from events by now. /proc is read before
+    /// and after events are taken in: who changed in between is in the table, and who was there
+    /// both times is as it was before, or the events about it are still to come.
+    fn untold_in_proc(&mut self, news: &mut News) -> Result<Vec<Conn>> {
+        let mut before = self.listed_in_proc()?;
+        self.take(news);
+        // A minisock leaves its hash chain a moment after the event of its end.
+        std::thread::sleep(Duration::from_nanos(LIMBO_NS));
+        let after = proc::tcp_sockets(self.netns, 0)?;
+        let ends = |conn: &Conn| (conn.local, conn.remote);
+        let after: FxHashSet<_> = after.iter().map(|seed| ends(&seed.conn)).collect();
+        before.retain(|conn| after.contains(&ends(conn)));
+        Ok(before)
     }
 
     fn listed_in_proc(&self) -> Result<Vec<Conn>> {
@@ -257,7 +268,7 @@ impl Session {
                     .restate(before.id, *state, now, &mut news.changes),
             }
         }
-        for conn in self.listed_in_proc()? {
+        for conn in self.untold_in_proc(news)? {
             self.table.find_proc(conn, now, &mut news.changes);
         }
         Ok(young)

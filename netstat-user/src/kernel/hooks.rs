@@ -372,6 +372,13 @@ pub fn try_all(object: &mut Object) -> Result<Vec<Tried>> {
                 object.detach(hook.program);
             }
             let why = match (&refused, taken, may) {
+                (Some(reason), ..) if used => {
+                    let rung = format!("{}: ", rung.name());
+                    format!(
+                        "not needed; {}",
+                        reason.strip_prefix(&rung).unwrap_or(reason)
+                    )
+                }
                 (Some(reason), ..) => reason.clone(),
                 (None, true, _) if forced.is_some() && group.rungs.len() > 1 => {
                     "NETSTAT_BPF_RUNG".to_owned()

@@ -88,7 +88,8 @@ fn make_timewait() -> Result<TcpListener> {
 /// With TCP_DEFER_ACCEPT a connection without data stays a request socket.
 fn make_request() -> Result<(TcpListener, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listen on loopback")?;
-    let seconds: libc::c_int = 5;
+    // On a busy machine it takes seconds to look.
+    let seconds: libc::c_int = 60;
     // SAFETY: a valid option of a valid socket.
     let done = unsafe {
         libc::setsockopt(

@@ -200,7 +200,17 @@ impl Session {
             return Ok(missing);
         }
         let now = clock::ktime();
-        self.read_rows(&waiting, With::LEAST, |table, index, row| {
+        let Self {
+            object,
+            refresh,
+            few,
+            table,
+            ..
+        } = self;
+        let Some(reader) = refresh.as_mut().or(few.as_mut()) else {
+            return Ok(missing);
+        };
+        reader.read(object, &waiting, With::LEAST, |index, row| {
             let skaddr = waiting[index];
             if table.observe(skaddr, row, now, changes) {
                 return;

@@ -13,13 +13,15 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use netstat_common::{
     names,
-    row::{BATCH, SockRow, WITH_TIMERS, WITH_USER},
+    row::{BATCH, FEW, SockRow, WITH_TIMERS, WITH_USER},
 };
 
 use super::{map::Mapped, object::Object};
 
 /// Names of the BPF programs.
 const PROGRAMS: [&str; 2] = ["refresh_cast", "refresh"];
+/// Name of the BPF program that does without `bpf_loop`.
+const WITHOUT_LOOP: &str = "refresh_few";
 /// From so many batches on it pays to start threads.
 const WORTH_THREADS: usize = 4;
 /// Batches that a helper may be ahead of the sink.
@@ -59,6 +61,8 @@ pub struct Refresh {
     pointers: Mapped<u64, true>,
     rows: Mapped<SockRow>,
     threads: usize,
+    /// Sockets that one run of the program reads.
+    batch: usize,
 }
 
 /// One thread's memory for batches: so many slots, each of pointers and of rows.
@@ -108,6 +112,26 @@ impl Refresh {
     pub fn new(object: &mut Object) -> Result<Self> {
         let program = object.load_either(PROGRAMS, |object, program| object.load_raw(program))?;
         let threads = object.threads;
+        Self::with(object, program, threads, BATCH)
+    }
+
+    /// Loads the program that does without `bpf_loop`: for a few sockets at times, not for a table.
+    ///
+    /// # Errors
+    /// Linux before 5.10 (no such program is run on demand), or mmap(2).
+    pub fn of_few(object: &mut Object) -> Result<Self> {
+        object.load_raw(WITHOUT_LOOP)?;
+        let options = RawTracePointRunOptions::new();
+        object.raw(WITHOUT_LOOP)?.test_run(options)?;
+        Self::with(object, WITHOUT_LOOP, 1, FEW)
+    }
+
+    fn with(
+        object: &mut Object,
+        program: &'static str,
+        threads: usize,
+        batch: usize,
+    ) -> Result<Self> {
         let places = slots(threads) * BATCH;
         // SAFETY: both maps are arrays of so many such values, every byte pattern of which is valid;
         // only the program writes ROWS, each run a slot of its own that nobody reads meanwhile.
@@ -117,6 +141,7 @@ impl Refresh {
                 pointers: object.map_memory(names::POINTERS, places)?,
                 rows: object.map_memory(names::ROWS, places)?,
                 threads,
+                batch,
             })
         }
     }
@@ -141,12 +166,13 @@ impl Refresh {
             first: 0,
             with,
         };
-        let batches: Vec<_> = sockets.chunks(BATCH).collect();
+        let size = self.batch;
+        let batches: Vec<_> = sockets.chunks(size).collect();
         let rows = &self.rows;
         let mut hand_over = |batch: usize, slot: usize| {
             let rows = &rows.get()[slot * BATCH..][..batches[batch].len()];
             for (index, row) in rows.iter().enumerate() {
-                sink(batch * BATCH + index, row);
+                sink(batch * size + index, row);
             }
         };
         if batches.len() < WORTH_THREADS || self.threads == 1 {

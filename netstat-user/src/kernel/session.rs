@@ -79,6 +79,8 @@ pub struct Session {
     ring: Ring,
     /// `None` where the kernel cannot loop in a program (before 5.17), or /proc was asked for.
     pub(super) refresh: Option<Refresh>,
+    /// Reads a few sockets where [`Session::refresh`] is not (Linux 5.10).
+    pub(super) few: Option<Refresh>,
     /// `None` where the kernel's hash tables cannot be walked (before 6.1): `iter/tcp` serves then,
     /// which sees our namespace only.
     pub(super) walk: Option<Walk>,
@@ -203,6 +205,11 @@ impl Session {
             Some((refresh, fds, walk)) => (Some(refresh), Some(fds), walk),
             None => (None, None, None),
         };
+        let few = match refresh {
+            // Without it some lines of the log are missing, which is no reason to have none.
+            None if purpose == Purpose::Log => Refresh::of_few(&mut object).ok(),
+            _ => None,
+        };
         // SAFETY: words, which the programs read and write as a whole.
         let control = unsafe { object.map_memory(names::CONTROL, CONTROLS)? };
         let mut hooks = hooks::attach(&mut object, purpose)?;
@@ -216,6 +223,7 @@ impl Session {
             object,
             ring,
             refresh,
+            few,
             lists: None,
             walk,
             tables_found: Vec::new(),

@@ -18,11 +18,16 @@ use super::{live::proc_is_ours, privilege};
 
 /// What is left where the live table does not work.
 const FALLBACK: &str =
-    "plain listings are read from /proc, and -c reads it anew each round; log does not work";
+    "listings are read from /proc, by -c anew each round; log, agent and audit do not work";
 
 /// What is left where only the hooks work (before Linux 5.17).
-const WITHOUT_READERS: &str = "plain listings are read from /proc, and -c reads it anew each \
-                               round; log works, with the sockets of before it from /proc";
+const WITHOUT_READERS: &str = "listings are read from /proc, by -c anew each round; log works, \
+                               with the sockets of before it from /proc, of its own network \
+                               namespace; agent and audit do not work";
+
+/// What is missing where only the walk is refused (before Linux 6.1).
+const WITHOUT_WALK: &str = "sockets older than the tracer are known of its own network namespace \
+                            only; audit does not work";
 
 /// Prints the report. Gives whether the live table works here.
 ///
@@ -66,16 +71,19 @@ pub fn run(out: &mut dyn Write, verbose: bool) -> Result<bool> {
     let works = try_kernel(out, verbose)?;
     match works {
         Works::All => writeln!(out, "live table yes")?,
+        Works::OwnNamespace => writeln!(out, "live table yes: {WITHOUT_WALK}")?,
         Works::Hooks => writeln!(out, "live table no: {WITHOUT_READERS}")?,
         Works::Nothing => writeln!(out, "live table no: {FALLBACK}")?,
     }
-    Ok(works == Works::All)
+    Ok(matches!(works, Works::All | Works::OwnNamespace))
 }
 
 /// How much of the tracer works.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Works {
     All,
+    /// All but the walk over the hash tables of all namespaces.
+    OwnNamespace,
     /// The hooks; not what reads the sockets of before them.
     Hooks,
     Nothing,
@@ -100,7 +108,6 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
         handlers.is_ok(),
         &format!("addresses of the minisock timer functions: {detail}"),
     )?;
-    let mut readers = true;
     let mut object = match Object::new(Purpose::Log, handlers.unwrap_or_default(), false) {
         Ok(object) => object,
         Err(error) => {
@@ -108,35 +115,43 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             return Ok(Works::Nothing);
         }
     };
-    let parts = [
+    let iterator = object.load_iter("iter_tcp", "tcp");
+    let walk = Walk::new(&mut object).map(|_| ());
+    let descriptors = load_fds(&mut object).map(drop);
+    let refresh = Refresh::new(&mut object).map(|_| ());
+    let readers = iterator.is_ok() && descriptors.is_ok() && refresh.is_ok();
+    let walks = walk.is_ok();
+    const RUN: &str = "raw_tp run on demand";
+    let mut parts = vec![
         (
             "iter_tcp",
             "iter/tcp",
-            "sockets older than us",
-            object.load_iter("iter_tcp", "tcp"),
+            if readers {
+                "sockets older than us"
+            } else {
+                "sockets older than us; not used without all that follows"
+            },
+            iterator,
         ),
         (
             "walk",
-            "raw_tp run on demand",
-            "sockets of all namespaces",
-            Walk::new(&mut object).map(|_| ()),
+            RUN,
+            "sockets of all namespaces, for audit too",
+            walk,
         ),
         (
             "iter_fds",
             "iter/task",
-            "owners",
-            load_fds(&mut object).map(drop),
+            "who has which socket open",
+            descriptors,
         ),
-        (
-            "refresh",
-            "raw_tp run on demand",
-            "live fields",
-            Refresh::new(&mut object).map(|_| ()),
-        ),
+        ("refresh", RUN, "live fields", refresh),
     ];
+    if !readers {
+        let few = Refresh::of_few(&mut object).map(|_| ());
+        parts.push(("refresh_few", RUN, "FIN_WAIT2 to TIME_WAIT, for log", few));
+    }
     for (program, rung, purpose, result) in parts {
-        // Without the walk the iterator serves, for one namespace.
-        readers &= result.is_ok() || program == "walk";
         let refused = result.err().map(|error| format!("{error:#}"));
         hook(
             out,
@@ -158,14 +173,15 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             program: "iter_udp",
             target: "",
             rung: "iter/udp, iter/unix",
-            purpose: "UDP and Unix sockets",
+            purpose: "UDP and Unix sockets, else from /proc",
             refused: lists.map(|error| format!("{error:#}")),
         },
         verbose,
     )?;
     let hooked = rungs(out, &mut object, verbose)?;
     Ok(match (hooked, readers) {
-        (true, true) => Works::All,
+        (true, true) if walks => Works::All,
+        (true, true) => Works::OwnNamespace,
         (true, false) => Works::Hooks,
         (false, _) => Works::Nothing,
     })

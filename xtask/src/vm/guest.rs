@@ -249,7 +249,7 @@ impl Guest {
 
 /// The program without debug information, which would be most of the initramfs.
 fn stripped(program: &Path) -> Result<Vec<u8>> {
-    let copy = workspace().join("target/vm/stripped");
+    let copy = workspace().join(format!("target/vm/stripped-{}", std::process::id()));
     let mut strip = Command::new("strip");
     strip.args(["--strip-debug", "-o"]).arg(&copy).arg(program);
     let from = if output(&mut strip).is_some() {
@@ -257,7 +257,10 @@ fn stripped(program: &Path) -> Result<Vec<u8>> {
     } else {
         program
     };
-    fs::read(from).with_context(|| format!("cannot read {}", program.display()))
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", program.display()));
+    // It is there only if strip could make it.
+    let _ = fs::remove_file(&copy);
+    bytes
 }
 
 /// Name and file of each library in the output of ldd.
