@@ -6,6 +6,7 @@ use zerocopy::FromZeros as _;
 
 use super::{
     gaps::{Expected, Gaps, Older},
+    seed::Correction,
     table::{ConnTable, LIMBO_NS},
     table_tests::{event, show},
     types::{Ktime, SockId},
@@ -170,6 +171,37 @@ b STATE SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.9:5",
     );
 }
 
+/// Before Linux 6.18 a child learns its peer after its birth: while one may carry a request on, the
+/// request waits, though its address is used again.
+#[test]
+fn a_request_that_waits_for_its_child_is_carried_on_by_what_came_of_it() {
+    check(
+        "c STATE LISTEN>SYN_RECV 10.0.0.1:80 > 0.0.0.0:0
+r REQ_START 10.0.0.1:80 > 10.0.0.9:3
+r REQ_CANCEL 10.0.0.1:80 > 10.0.0.9:3
+r TW_START TIME_WAIT 10.0.0.1:1 > 10.0.0.9:1
+t TW_CANCEL TIME_WAIT 10.0.0.1:80 > 10.0.0.9:3 expired",
+        expect![[r#"
+            CLOSE>SYN_RECV 10.0.0.1:80 > 10.0.0.9:3
+            inferred ?>TIME_WAIT 10.0.0.1:1 > 10.0.0.9:1
+            inferred SYN_RECV>TIME_WAIT 10.0.0.1:80 > 10.0.0.9:3
+            TIME_WAIT>CLOSE 10.0.0.1:80 > 10.0.0.9:3
+        "#]],
+    );
+}
+
+#[test]
+fn a_child_without_a_peer_keeps_its_port() {
+    check(
+        "c STATE LISTEN>SYN_RECV 10.0.0.1:80 > 0.0.0.0:0
+c STATE SYN_RECV>ESTABLISHED 10.0.0.1:81 > 10.0.0.9:3",
+        expect![[r#"
+            inferred ?>SYN_RECV 10.0.0.1:81 > 10.0.0.9:3
+            SYN_RECV>ESTABLISHED 10.0.0.1:81 > 10.0.0.9:3
+        "#]],
+    );
+}
+
 /// Without a seed of their namespace, or in a SYN flood, unknown sockets are no contradiction.
 #[test]
 fn what_may_be_older_is_no_gap() {
@@ -267,4 +299,104 @@ fn healing_links_a_timewait_socket_that_it_finds() {
     "#]]
     .assert_eq(&out);
     assert_eq!((table.gaps().all, table.contradictions().all), (2, 0));
+}
+
+/// A socket that calls has no port of its own yet; its peer, and what can become of it, tell it
+/// from the next one at its address.
+#[test]
+fn healing_ends_a_calling_socket_whose_address_another_has_by_now() {
+    let call = event(
+        "a STATE CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 curl/42",
+        1,
+    );
+    let row = |state, sport, dport| SockRow {
+        kind: ROW_FULL,
+        state,
+        netns: call.netns,
+        family: call.family,
+        saddr: call.saddr,
+        daddr: call.daddr,
+        sport,
+        dport,
+        ..SockRow::new_zeroed()
+    };
+    let check = |found: SockRow, verdict, told: Expect| {
+        let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+        table.expect(STRICT);
+        table.apply(&call, &mut changes);
+        let said = table.correct(call.skaddr, &found, Ktime(9), &mut changes);
+        assert_eq!(said, verdict);
+        table.check_invariants();
+        let mut out = String::new();
+        changes.iter().for_each(|change| show(&mut out, change));
+        told.assert_eq(&out);
+    };
+    check(
+        row(2, 5, 443),
+        Correction::Fine,
+        expect![[r#"
+        CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
+    "#]],
+    );
+    check(
+        row(2, 5, 80),
+        Correction::Replaced,
+        expect![[r#"
+        CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
+        inferred SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.2:443 42 seen
+        inferred ?>SYN_SENT 10.0.0.1:5 > 10.0.0.2:80
+    "#]],
+    );
+    check(
+        row(10, 5, 0),
+        Correction::Replaced,
+        expect![[r#"
+        CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
+        inferred SYN_SENT>CLOSE 10.0.0.1:0 > 10.0.0.2:443 42 seen
+        inferred ?>LISTEN 10.0.0.1:5 > 10.0.0.2:0
+    "#]],
+    );
+}
+
+/// A timewait socket in FIN_WAIT2 is looked at, so that its end cannot be missed for long.
+#[test]
+fn a_half_closed_socket_that_is_gone_has_ended_unseen() {
+    let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+    table.expect(STRICT);
+    let start = event("t TW_START FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 1);
+    table.apply(&start, &mut changes);
+    let other = event("u TW_START TIME_WAIT 10.0.0.1:6 > 10.0.0.2:443", 2);
+    table.apply(&other, &mut changes);
+    assert_eq!(table.half_closed(), [start.skaddr]);
+    let gone = SockRow::new_zeroed();
+    assert!(!table.observe(start.skaddr, &gone, Ktime(9), &mut changes));
+    for skaddr in [start.skaddr, other.skaddr, 99] {
+        table.miss_end(skaddr, Ktime(9), &mut changes);
+    }
+    table.check_invariants();
+    let mut out = String::new();
+    changes.iter().for_each(|change| show(&mut out, change));
+    expect![[r#"
+        inferred ?>FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443
+        inferred ?>TIME_WAIT 10.0.0.1:6 > 10.0.0.2:443
+        inferred FIN_WAIT2>CLOSE 10.0.0.1:5 > 10.0.0.2:443
+    "#]]
+    .assert_eq(&out);
+    assert_eq!((table.gaps().all, table.contradictions().all), (3, 3));
+    assert_eq!(table.held(), [other.skaddr]);
+}
+
+/// One whose end is told and not settled yet is left to that.
+#[test]
+fn a_half_closed_socket_in_limbo_is_not_missed() {
+    let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+    let start = event("t TW_START FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 1);
+    table.apply(&start, &mut changes);
+    assert!(!table.has_timewait_in_limbo(start.netns));
+    let cancel = event("t TW_CANCEL FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 2);
+    table.apply(&cancel, &mut changes);
+    assert!(table.has_timewait_in_limbo(start.netns));
+    assert!(!table.has_timewait_in_limbo(start.netns + 1));
+    table.miss_end(start.skaddr, Ktime(9), &mut changes);
+    assert_eq!((table.len(), table.gaps().all), (1, 0));
 }

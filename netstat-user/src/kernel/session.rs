@@ -94,6 +94,8 @@ pub struct Session {
     pub netns: u32,
     /// Socket events taken in.
     pub events: u64,
+    /// Those of our namespace.
+    pub(super) events_of_ours: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
     pub(super) trail: Trail,
@@ -222,6 +224,7 @@ impl Session {
             hooks,
             netns: own_netns()?,
             events: 0,
+            events_of_ours: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
             trail: Trail::default(),
@@ -326,6 +329,8 @@ impl Session {
             ring,
             table,
             events,
+            events_of_ours,
+            netns,
             pid_of_inode,
             health,
             tables_found,
@@ -349,6 +354,7 @@ impl Session {
                     note(&mut seeds, table);
                 }
                 *events += 1;
+                *events_of_ours += u64::from(event.netns == *netns);
                 trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
                 if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
