@@ -77,16 +77,19 @@ impl Ring {
     /// Hands every record that was reserved before the call to `sink`, in reservation order.
     ///
     /// Waits for a record that a program is writing at this moment: what is behind it has
-    /// happened already. Without memory for the window, the rest is left for the next time.
-    pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) {
+    /// happened already.
+    ///
+    /// # Errors
+    /// mmap(2) of the window. The rest is left in the ring.
+    pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         let goal = self.produced();
         while self.consumed() < goal {
-            match self.next(&mut sink) {
-                Ok(Next::Taken) => {}
-                Ok(Next::Nothing | Next::Busy) => std::thread::yield_now(),
-                Err(_) => return,
+            match self.next(&mut sink)? {
+                Next::Taken => {}
+                Next::Nothing | Next::Busy => std::thread::yield_now(),
             }
         }
+        Ok(())
     }
 
     /// Whether a record is there or being written.
