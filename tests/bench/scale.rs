@@ -118,6 +118,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
     ]);
     if let Some(last) = start.points.iter().find(|p| p.0 == 100_000.0) {
         report.fact("start.100000", last.1);
+        report.fact("start.base", at_zero);
         report.text(&format!(
             "Attach, seed and print the first byte at 100,000 sockets: {} ms.",
             ms(last.1 / 1e3)
