@@ -15,6 +15,10 @@ pub const ROW_REQUEST: u8 = 3;
 pub const BATCH: usize = 1024;
 /// How many sockets one run of the program reads that does without `bpf_loop`.
 pub const FEW: usize = 8;
+/// How many sockets' memory the refresh program asks for at once, before it reads them.
+pub const GROUP: usize = 16;
+
+const _: () = assert!(BATCH.is_multiple_of(GROUP));
 
 /// Argument of the refresh program: timers are wanted, which stand on lines of memory of their own.
 pub const WITH_TIMERS: u64 = 1;

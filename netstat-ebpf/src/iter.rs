@@ -239,26 +239,63 @@ fn still_its_table(walk: &mut Walk) -> bool {
     same
 }
 
+/// Where a loop over the descriptors of a chunk stands.
+struct Files {
+    /// Addresses of `struct file`, which are replaced one by one; memory of the ring.
+    files: *mut [u64; FDS],
+    /// The place of the first of them in the table.
+    first: u64,
+    ops: *mut u64,
+}
+
 /// Replaces addresses of `struct file`, which stand from `first` on in the table, by inode numbers of
 /// sockets.
-///
-/// Nothing is carried from one to the next but the place: the verifier would follow each value
-/// through all that come after.
 #[inline(always)]
 unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS], first: u64) -> bool {
     let Some(ops) = SOCKET_OPS.get_ptr_mut(0) else {
         return false;
     };
+    if !L::CALLS {
+        let mut files = Files { files, first, ops };
+        // SAFETY: the callback has the signature that the helper wants.
+        unsafe {
+            bpf_loop(
+                FDS as u32,
+                one_file::<L> as *mut c_void,
+                (&raw mut files).cast(),
+                0,
+            )
+        };
+        return true;
+    }
+    // Nothing is carried from one to the next but the place: the verifier would follow each value
+    // through all that come after.
     let mut place = first;
     for file in files {
-        // A probe read of nothing is slow; a load is not, and each branch here is walked 64 times.
-        if !L::CALLS || *file != 0 {
+        // A probe read of nothing is slow.
+        if *file != 0 {
             // SAFETY: a plain word, which is 0 or what all sockets' files have.
             *file = unsafe { socket_inode::<L>(*file as *const u8, place as *const u8, ops) };
         }
         place += 8;
     }
     true
+}
+
+/// One descriptor of a chunk. The verifier walks this once, where it would walk each turn of a loop: a
+/// tenth of the time that loading took.
+unsafe extern "C" fn one_file<L: Load>(index: u64, files: *mut c_void) -> i64 {
+    // SAFETY: `files` is the `Files` of `files_to_inodes`, and the index less than `FDS`.
+    unsafe {
+        let files = &mut *files.cast::<Files>();
+        let index = index as usize % FDS;
+        let file = &mut (*files.files)[index];
+        let place = files.first + 8 * index as u64;
+        if *file != 0 {
+            *file = socket_inode::<L>(*file as *const u8, place as *const u8, files.ops);
+        }
+    }
+    0
 }
 
 /// Inode number of a socket's file; 0 for any other file, and for one that is not at its place in the

@@ -9,7 +9,7 @@ use netstat_common::{
     listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     offsets,
-    row::{BATCH, SockRow},
+    row::{BATCH, GROUP, SockRow},
     walk::WalkState,
 };
 
@@ -25,7 +25,8 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT,
 
 /// Batches of socket addresses for a refresh. User space makes room for one for each of its threads.
 #[map]
-pub static POINTERS: Array<u64> = Array::with_max_entries(BATCH as u32, BPF_F_MMAPABLE);
+pub static POINTERS: Array<[u64; GROUP]> =
+    Array::with_max_entries((BATCH / GROUP) as u32, BPF_F_MMAPABLE);
 
 /// The rows of those batches.
 #[map]

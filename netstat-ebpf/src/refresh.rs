@@ -10,7 +10,8 @@ use aya_ebpf::{
 use netstat_common::{
     offsets::ABSENT,
     row::{
-        BATCH, FEW, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS, WITH_USER,
+        BATCH, FEW, GROUP, ROW_FULL, ROW_GONE, ROW_REQUEST, ROW_TIMEWAIT, SockRow, WITH_TIMERS,
+        WITH_USER,
     },
 };
 
@@ -107,13 +108,55 @@ unsafe extern "C" fn refresh_one<R: Reader>(index: u64, batch: *mut c_void) -> i
 /// # Safety
 /// Nobody else uses the place meanwhile.
 #[inline(always)]
-unsafe fn refresh_at<R: Reader>(place: u32, with: u64) -> bool {
-    let (Some(pointer), Some(row)) = (POINTERS.get_ptr(place), ROWS.get_ptr_mut(place)) else {
+unsafe fn refresh_at<R: Reader>(index: u32, with: u64) -> bool {
+    let place = index as usize % GROUP;
+    let (Some(group), Some(row)) = (
+        POINTERS.get_ptr(index / GROUP as u32),
+        ROWS.get_ptr_mut(index),
+    ) else {
         return false;
     };
     // SAFETY: both are elements of maps that outlive the program; nobody else uses them meanwhile.
-    unsafe { fill::<R>(&mut *row, *pointer as *const u8, with) };
+    unsafe {
+        if !R::CALLS && place == 0 {
+            touch::<R>(&*group);
+        }
+        fill::<R>(&mut *row, (*group)[place] as *const u8, with);
+    }
     true
+}
+
+/// Loads a word of each line of memory that [`fill`] is going to read of these sockets, and nothing
+/// else: so the misses of many are under way at once. Where `fill` meets them, no more than one
+/// socket's fit into the processor's window, and each socket is waited for.
+///
+/// Whatever stands behind a minisock, which is shorter, is loaded in vain.
+#[inline(always)]
+unsafe fn touch<R: Reader>(group: &[u64; GROUP]) {
+    // SAFETY: as in `fill`.
+    unsafe {
+        for address in group {
+            let sk = R::cast(*address as *const u8, TYPE_TCP_SOCK.load());
+            R::load::<u32>(at(sk, SKC_DADDR.load()));
+            R::load::<u64>(at(sk, SKC_PPREV.load()));
+            let at_sock = SK_INO.load();
+            if at_sock == ABSENT {
+                R::load::<u64>(at(sk, SK_SOCKET.load()));
+            } else {
+                R::load::<u64>(at(sk, at_sock));
+            }
+            R::load::<u32>(at(sk, TCP_RCV_NXT.load()));
+            R::load::<u32>(at(sk, TCP_COPIED_SEQ.load()));
+            R::load::<u32>(at(sk, TCP_WRITE_SEQ.load()));
+            R::load::<u32>(at(sk, TCP_SND_UNA.load()));
+        }
+        for address in group {
+            let sk = R::cast(*address as *const u8, TYPE_TCP_SOCK.load());
+            let pprev: u64 = R::load(at(sk, SKC_PPREV.load()));
+            let before = R::cast(pprev as *const u8, TYPE_WORD.load());
+            R::load::<u64>(before);
+        }
+    }
 }
 
 #[inline(always)]

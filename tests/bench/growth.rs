@@ -22,8 +22,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
     report.subheading("Processes and namespaces");
     let mut alone = Series::new("one shot");
     let mut agent = Series::new("from the agent");
-    report.row(&["processes", "sockets", "one shot, ms", "from the agent, ms"]);
-    report.rule(4);
+    report.columns(&["processes", "sockets", "one shot, ms", "from the agent, ms"]);
     let processes: &[usize] = if bench.quick {
         &[2, 100]
     } else {
@@ -48,13 +47,12 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
     )?;
     let mut alone = Series::new("one shot");
     let mut agent = Series::new("from the agent");
-    report.row(&[
+    report.columns(&[
         "namespaces",
         "sockets",
         "one shot, ms",
         "from the agent, ms",
     ]);
-    report.rule(4);
     let namespaces: &[usize] = if bench.quick { &[1, 20] } else { &[1, 10, 100] };
     for &namespaces in namespaces {
         eprintln!("bench: scale, {namespaces} namespaces");

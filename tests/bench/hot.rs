@@ -24,13 +24,13 @@ const WORKLOADS: &[Workload] = &[
     (
         "ping-pong 100",
         "a byte there and back, 100 connections",
-        &["ping-pong", "--sockets", "400"],
+        &["ping-pong", "--sockets", "200"],
         false,
     ),
     (
         "ping-pong 5000",
         "the same, 5,000 connections",
-        &["ping-pong", "--sockets", "20000"],
+        &["ping-pong", "--sockets", "10000"],
         false,
     ),
     ("bulk", "64 KiB through a connection", &["bulk"], false),
@@ -177,20 +177,20 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let (table, losses) = runs.tell(report, &tracers);
     for (index, row) in table.iter().enumerate() {
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
-        report.row(&cells);
         if index == 0 {
-            report.rule(cells.len());
+            report.columns(&cells);
+        } else {
+            report.row(&cells);
         }
     }
     report.subheading("Events lost");
-    report.row(&[
+    report.columns(&[
         "workload",
         "tracer",
         "connections",
         "lines",
         "lost by its own count",
     ]);
-    report.rule(5);
     for (name, tracer, count, lines, lost) in losses {
         let lines = match tracer {
             Tracer::Table | Tracer::Agent => String::new(),
@@ -229,7 +229,7 @@ fn programs(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()
 }
 
 fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
-    report.row(&[
+    report.columns(&[
         "tracer",
         "program",
         "storm",
@@ -239,10 +239,9 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
         "ping-pong",
         "runs",
     ]);
-    report.rule(8);
     for tracer in tracers.iter().copied().filter(|t| *t != Tracer::Nothing) {
         let mut rows: Vec<(String, Vec<(f64, u64)>)> = Vec::new();
-        let loads: [&[&str]; 3] = [&["storm"], &["close"], &["ping-pong", "--sockets", "400"]];
+        let loads: [&[&str]; 3] = [&["storm"], &["close"], &["ping-pong", "--sockets", "200"]];
         for (column, arguments) in loads.into_iter().enumerate() {
             let running = Running::start(bench, tracer)?;
             let before = running.programs()?;
@@ -310,6 +309,7 @@ fn idle(bench: &Bench, report: &mut Report) -> Result<()> {
     ));
     report.fact("idle.cpu", share);
     report.fact("idle.rss", rss);
+    report.fact("idle.anon", measure::memory_of(pid, "RssAnon")?);
     tracer.stop()?;
     Ok(())
 }

@@ -64,6 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.kind == Kind::Hold {
         return hold(options);
     }
+    may_open(options.sockets)?;
     println!("ready");
     let time = Duration::from_secs_f64(options.seconds);
     let begin = Instant::now();
@@ -254,16 +255,22 @@ fn hold(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `count` sockets, the listener among them, of this process.
-fn hold_here(count: usize, process: usize) -> Result<(TcpListener, Vec<TcpStream>)> {
+/// Raises the limit of open files so that there may be so many, and some more.
+fn may_open(files: usize) -> Result<()> {
     let limit = libc::rlimit {
-        rlim_cur: count as u64 + 100,
-        rlim_max: count as u64 + 100,
+        rlim_cur: files as u64 + 100,
+        rlim_max: files as u64 + 100,
     };
     // SAFETY: a valid rlimit.
-    if count > 900 && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+    if files > 900 && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
         return Err(std::io::Error::last_os_error()).context("raise the limit of descriptors");
     }
+    Ok(())
+}
+
+/// `count` sockets, the listener among them, of this process.
+fn hold_here(count: usize, process: usize) -> Result<(TcpListener, Vec<TcpStream>)> {
+    may_open(count)?;
     let home = Ipv4Addr::new(127, 1, (process / 250) as u8, (process % 250) as u8 + 1);
     let listener = TcpListener::bind((home, 0))?;
     let address = listener.local_addr()?;

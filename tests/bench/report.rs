@@ -56,8 +56,16 @@ impl Report {
         let _ = writeln!(self.body, "| {} |", cells.join(" | "));
     }
 
-    pub(crate) fn rule(&mut self, columns: usize) {
-        let _ = writeln!(self.body, "|{}", "---|".repeat(columns));
+    /// Begins a table.
+    pub(crate) fn columns(&mut self, names: &[&str]) {
+        self.body.push('\n');
+        self.row(names);
+        let _ = writeln!(self.body, "|{}", "---|".repeat(names.len()));
+    }
+
+    /// A number that was kept.
+    pub(crate) fn known(&self, name: &str) -> Option<f64> {
+        self.facts.get(name).copied()
     }
 
     /// Keeps a number for the goals.

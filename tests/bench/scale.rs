@@ -9,7 +9,7 @@ use crate::{
     measure::{Bench, Load, cost, enter},
     plot::{self, Series},
     report::{Report, ms},
-    snapshot::NO_AGENT,
+    snapshot::{AT_ONCE, NO_AGENT},
     stats::{line, median},
     tracer::{Running, Tracer},
 };
@@ -95,8 +95,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
         }
     }
     report.text("Straight lines through the medians (least squares):");
-    report.row(&["what", "at zero sockets", "for each 1,000 sockets"]);
-    report.rule(3);
+    report.columns(&["what", "at zero sockets", "for each 1,000 sockets"]);
     for series in &times {
         let (at_zero, slope) = line(&series.points);
         report.row(&[
@@ -124,11 +123,10 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
             ms(last.1 / 1e3)
         ));
     }
-    report.row(&[
+    report.columns(&[
         "sockets",
         "storm under `netstat-bpf -c`, multiple of untraced",
     ]);
-    report.rule(2);
     for (sockets, ratio) in &per_event.points {
         report.row(&[&format!("{sockets:.0}"), &format!("{ratio:.2}")]);
     }
@@ -144,8 +142,38 @@ pub(crate) fn run(bench: &Bench, report: &mut Report, output: &Path) -> Result<(
         ("sockets", "MB"),
         &[memory],
     )?;
-    report.text("![time](benchmark-time.svg)\n\n![memory](benchmark-memory.svg)");
+    plot::draw(
+        &output.join("benchmark-storm.svg"),
+        "A storm beside a table of so many sockets",
+        ("sockets", "multiple of untraced"),
+        &[per_event],
+    )?;
+    report.text(
+        "![time](benchmark-time.svg)\n\n![memory](benchmark-memory.svg)\n\n![storm](benchmark-storm.svg)",
+    );
+    clients(report, output)?;
     growth::run(bench, report, output)
+}
+
+/// What was measured of several clients, if it was.
+fn clients(report: &mut Report, output: &Path) -> Result<()> {
+    let mut curve = Series::new("until all are done");
+    for clients in AT_ONCE {
+        if let Some(seconds) = report.known(&format!("clients.100000.{clients}")) {
+            curve.points.push((clients as f64, seconds * 1e3));
+        }
+    }
+    if curve.points.is_empty() {
+        return Ok(());
+    }
+    plot::draw(
+        &output.join("benchmark-clients.svg"),
+        "Clients of the agent at once, 100,000 sockets each",
+        ("clients", "ms"),
+        &[curve],
+    )?;
+    report.text("![clients](benchmark-clients.svg)");
+    Ok(())
 }
 
 /// Seconds from the start of `-c` to the first bytes of its first round.

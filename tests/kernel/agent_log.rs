@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     net::SocketAddr,
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
@@ -13,6 +14,7 @@ use netstat_tests::{
     netns::{Net, within},
     oracle::ours_path,
     states::{Stack, Way, reach},
+    storm::storm,
     wait,
 };
 use nix::{
@@ -288,6 +290,172 @@ fn text_and_filters_are_those_of_the_log_alone() {
         let summary = read(net, "lines.err");
         assert!(summary.contains("0 of them dropped"), "{summary}");
         assert!(summary.contains("0 not sent by the agent"), "{summary}");
+    });
+}
+
+/// What a log of all network namespaces has told so far.
+struct Told {
+    out: File,
+    /// The beginning of a line, whose rest is to come.
+    rest: Vec<u8>,
+    /// Changes that were told.
+    lines: u64,
+    /// Changes of which it was told that they are missing.
+    dropped: u64,
+    /// Ports of [`MARKS`] whose listener has come, in their order.
+    marks: Vec<u64>,
+    /// How many changes there were before each of these marks.
+    at_mark: Vec<u64>,
+}
+
+/// Ports that nobody is given by chance.
+const MARKS: std::ops::Range<u16> = 20_000..30_000;
+
+impl Told {
+    fn by(net: &Net, out: &str) -> Self {
+        Self {
+            out: File::open(net.dir().join(out)).expect("open what the log says"),
+            rest: Vec::new(),
+            lines: 0,
+            dropped: 0,
+            marks: Vec::new(),
+            at_mark: Vec::new(),
+        }
+    }
+
+    /// Changes up to now, told or told to be missing.
+    fn all(&self) -> u64 {
+        self.lines + self.dropped
+    }
+
+    /// Reads what has come since.
+    fn read(&mut self, net: &Net) {
+        self.out.read_to_end(&mut self.rest).expect("read it");
+        let text = std::mem::take(&mut self.rest);
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            if line.ends_with(b"\n") {
+                let line = serde_json::from_slice(line).expect("JSON");
+                self.take(&line, net);
+            } else {
+                self.rest = line.to_owned();
+            }
+        }
+    }
+
+    fn take(&mut self, line: &Value, net: &Net) {
+        match line["event"].as_str() {
+            Some("state") => {}
+            Some("dropped") => {
+                self.dropped += line["lines"].as_u64().expect("how many");
+                return;
+            }
+            // What the kernel did not tell the agent, nobody was to be told.
+            Some("lost" | "flood") => return,
+            _ => panic!("not through the agent any more: {line}"),
+        }
+        let port = line["local"]["port"].as_u64().expect("a port");
+        let mark = line["netns"] == net.inode()
+            && line["new"] == "LISTEN"
+            && MARKS.contains(&u16::try_from(port).expect("16 bits"));
+        if mark {
+            self.marks.push(port);
+            self.at_mark.push(self.all());
+        }
+        self.lines += 1;
+    }
+
+    /// How many changes there were from one mark to another.
+    fn between(&self, from: u64, to: u64) -> Option<u64> {
+        let at = |port| {
+            let place = self.marks.iter().position(|mark| *mark == port)?;
+            Some(self.at_mark[place])
+        };
+        Some(at(to)? - at(from)?)
+    }
+}
+
+/// Makes marks until both logs have told one of them; gives its port.
+fn mark(net: &Net, next: &mut std::ops::Range<u16>, logs: [&mut Told; 2]) -> u64 {
+    let marker = net.actor_named("marker");
+    let first = u64::from(next.start);
+    let [one, other] = logs;
+    wait::until("both logs to tell a mark", || {
+        let port = next.next().expect("a port that no mark has had");
+        let (fd, _) = marker.listen(format_args!("127.0.0.1:{port}"));
+        marker.close(fd);
+        one.read(net);
+        other.read(net);
+        let mut common = one.marks.iter().filter(|port| other.marks.contains(port));
+        common.find(|port| **port >= first).copied()
+    })
+}
+
+/// Bytes of changes that wait for a client that is stopped: in the queue, in the socket, and in the client.
+const WAITING: u64 = 3 << 20;
+/// A change in the queue.
+const CHANGE: u64 = 136;
+/// Longer than an agent may be silent.
+const SILENCE_NS: u64 = 11_000_000_000;
+
+#[test]
+fn a_client_that_is_stopped_holds_up_nobody_and_is_told_what_it_missed() {
+    within(|net| {
+        net.sysctl("ipv4/tcp_max_tw_buckets", "1000");
+        let agent = Agent::start_at(net, &net.dir().join("log.sock"), &["--log-queue=1"]);
+        let [mut stopped, mut other] = ["stopped", "other"]
+            .map(|name| killed_in_the_end(start(net, &agent, &["--json"], name)));
+        let [mut slow, mut fast] = ["stopped", "other"].map(|name| Told::by(net, name));
+        let mut ports = MARKS;
+        let begin = mark(net, &mut ports, [&mut slow, &mut fast]);
+        assert_eq!(agent.number("/clients/logs"), 2);
+        signal(&stopped.0, Signal::SIGSTOP);
+        let stopped_at = agent.number("/uptime_ns");
+        // The table answers others meanwhile. The other log is told all, or how much of it is missing, where
+        // the rest of the host, which the queue holds too, has pushed something out.
+        let since = fast.all();
+        while (fast.all() - since) * CHANGE < WAITING {
+            let before = fast.all();
+            storm(300);
+            wait::until("the other log to tell the storm", || {
+                fast.read(net);
+                (fast.all() >= before + 300).then_some(())
+            });
+        }
+        wait::until("the time after which an agent is called silent", || {
+            (agent.number("/uptime_ns") > stopped_at + SILENCE_NS).then_some(())
+        });
+        assert_eq!(agent.number("/clients/logs"), 2, "it is waited for");
+        signal(&stopped.0, Signal::SIGCONT);
+        // What was dropped is told with the next that is sent.
+        let end = mark(net, &mut ports, [&mut slow, &mut fast]);
+        assert!(slow.dropped > 0, "the queue was full");
+        let [between, expected] = [&slow, &fast].map(|told| told.between(begin, end));
+        assert_eq!(
+            between, expected,
+            "each change is told, or told to be missing"
+        );
+        assert!(expected > Some(WAITING / CHANGE), "{expected:?}");
+        for log in [&mut stopped, &mut other] {
+            signal(&log.0, Signal::SIGINT);
+            assert!(log.0.wait().expect("the log ends").success());
+        }
+        for (told, name) in [(&mut slow, "stopped.err"), (&mut fast, "other.err")] {
+            told.read(net);
+            let said = read(net, name);
+            assert!(
+                said.contains(&format!("{} not sent", told.dropped)),
+                "{said}"
+            );
+            let dropped = told.dropped > 0;
+            assert_eq!(
+                said.contains(" lines dropped: the output"),
+                dropped,
+                "{said}"
+            );
+        }
+        let told = slow.dropped + fast.dropped;
+        // What the two were not sent after the last line that they read, only the agent knows.
+        assert!(agent.number("/clients/log_dropped") >= told);
     });
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use netstat_common::event::{KIND_STATE, SockEvent};
-use netstat_tests::{agent::Agent, netns::within, oracle::ours_path, wait};
+use netstat_tests::{agent::Agent, netns::within, oracle::ours_path, storm::storm, wait};
 use netstat_user::{
     conn::types::{Conn, Kind, TcpState},
     kernel::{
@@ -23,8 +23,6 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-use crate::storm::storm;
 
 fn read(output: &Output) -> Report {
     let text = String::from_utf8_lossy(&output.stderr);

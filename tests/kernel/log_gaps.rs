@@ -14,14 +14,13 @@ use netstat_tests::{
     log::{Event, UNKNOWN},
     netns::{Net, within},
     oracle::ours_path,
+    storm::{reset, storm},
     wait,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-use crate::storm::{reset, storm};
 
 /// How many connections of each kind.
 const EACH: usize = 700;

@@ -12,6 +12,7 @@ use std::{
 use netstat_tests::{
     netns::{Net, within},
     oracle::ours_path,
+    storm::storm,
     wait,
 };
 use nix::{
@@ -19,8 +20,6 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-
-use crate::storm::storm;
 
 fn start(net: &Net, args: &[&str], stdout: Stdio) -> Child {
     let mut command = net.command(ours_path());

@@ -6,14 +6,13 @@ use netstat_tests::{
     continuous::Continuous,
     netns::within,
     oracle::{assert_live, ours_path},
+    storm::storm,
     wait,
 };
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-use crate::storm::storm;
 
 /// Twice what the ring holds: each connection makes about eight events of 104 bytes, the ring has
 /// 16 MiB.

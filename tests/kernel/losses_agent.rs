@@ -14,13 +14,14 @@ use netstat_tests::{
     oracle::{assert_live, assert_same_by_agent, ours_path},
     packet::{SYN, Segment},
     procs::Actor,
+    storm::storm,
     tun::{KERNEL_V4, PEER_V4},
     wait,
 };
 use netstat_user::view::snapshot::Head;
 use nix::sys::signal::Signal;
 
-use crate::{audit::assert_clean, storm::storm};
+use crate::audit::assert_clean;
 
 const RING: &str = "NETSTAT_BPF_RING_BYTES";
 const BUDGET: &str = "NETSTAT_BPF_HALF_OPEN_BUDGET";

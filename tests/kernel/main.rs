@@ -28,5 +28,4 @@ mod rescans;
 mod rights;
 mod seeds;
 mod states;
-mod storm;
 mod synflood;

@@ -21,6 +21,7 @@ pub mod report;
 pub mod row;
 pub mod soak;
 pub mod states;
+pub mod storm;
 pub mod tun;
 pub mod wait;
 pub mod workload;

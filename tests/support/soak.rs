@@ -1,5 +1,6 @@
-//! A long random life, stopped again and again to compare a running `-c`, `log` and agent, and single
-//! listings, with netstat.
+//! A long random life with storms of short connections, stopped again and again to compare a running
+//! `-c`, `log` and agent, and single listings, with netstat. One of the `-c` has a ring that no storm
+//! fits into.
 
 use std::{
     cell::Cell,
@@ -23,15 +24,23 @@ use crate::{
     netns::Net,
     oracle::{ours_path, real, try_live, try_same, try_same_by_agent},
     procs::Actor,
+    storm::storm,
     wait,
     workload::{Dice, World},
 };
 
 /// Steps between two stops are drawn anew each time, up to this.
 const STRIDE: usize = 4000;
+/// Connections of a storm, up to this. Every second stop has one before it.
+const STORM: usize = 4000;
+/// Bytes of the small ring: a storm fills it many times.
+const SMALL_RING: &str = "65536";
 /// How long the log may take to get to what has happened: it tells of all namespaces, also of those
 /// where somebody else is making a storm.
 const BACKLOG: Duration = Duration::from_secs(120);
+/// The line that marks how far the log has come can be lost as any other, which is told; then another one is
+/// made.
+const MARKED_EVERY: Duration = Duration::from_secs(10);
 /// Contract E3: a table that may be wrong is right again within a second; `-c` prints each second.
 const HEALING: Duration = Duration::from_secs(2);
 /// How long, from there, to what netstat shows: a FIN_WAIT2 socket that becomes TIME_WAIT without an
@@ -66,9 +75,10 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
     println!("seed {}, {} s", plan.seed, plan.time.as_secs());
     let begin = Instant::now();
     // netstat's unselected sections are all there are; the second shows users, inodes and timers.
+    let hard_of_hearing = net.with("NETSTAT_BPF_RING_BYTES", SMALL_RING);
     let mut lives = [
         Continuous::start(net, &["-anp"]),
-        Continuous::start(net, &["-antueo"]),
+        Continuous::start(&hard_of_hearing, &["-antueo"]),
     ];
     let log = Log::start(net);
     let agent = Agent::start(net);
@@ -80,12 +90,17 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
     let memory: Vec<u64> = tracers.iter().map(|(_, pid)| resident_kib(*pid)).collect();
     let mut dice = Dice::new(plan.seed);
     let mut world = World::of_all_kinds(net);
-    let (mut stops, mut rows, mut log_rows) = (0u64, Rows::default(), 0);
+    let (mut stops, mut stormed, mut rows, mut log_rows) = (0u64, 0, Rows::default(), 0);
     let mut outcome = Outcome::default();
     let mut told = begin;
     while begin.elapsed() < plan.time {
         for _ in 0..=dice.below(STRIDE) {
             world.step(&mut dice);
+        }
+        if dice.below(2) == 0 {
+            let connections = dice.below(STORM);
+            storm(connections);
+            stormed += connections;
         }
         stops += 1;
         let step = world.steps();
@@ -101,7 +116,7 @@ pub fn run(net: &Net, plan: Plan) -> Outcome {
         if last || told.elapsed() >= TOLD_EVERY {
             told = Instant::now();
             println!(
-                "{} s: {} steps, {stops} stops, {} socket events; rows compared: {} of -c, {} of \
+                "{} s: {} steps, {stormed} connections in storms, {stops} stops, {} socket events; rows compared: {} of -c, {} of \
                  single listings, {} of the agent, {log_rows} of the log; {} mismatches, {} healed \
                  meanwhile; log: {} losses, {} healed",
                 begin.elapsed().as_secs(),
@@ -313,19 +328,22 @@ impl Log {
 
     /// Waits until the log has told of everything up to now.
     fn catch_up(&self) -> bool {
-        let (fd, address) = self.marker.listen("127.0.0.1:0");
-        let port = address.port().to_string();
         let ended = || self.told.ended.lock().expect("the reader does not panic");
         ended().clear();
-        self.marker.close(fd);
         let begin = Instant::now();
-        while !ended().contains(&port) {
-            if begin.elapsed() > BACKLOG {
-                return false;
+        while begin.elapsed() < BACKLOG {
+            let (fd, address) = self.marker.listen("127.0.0.1:0");
+            let port = address.port().to_string();
+            self.marker.close(fd);
+            let marked = Instant::now();
+            while marked.elapsed() < MARKED_EVERY {
+                if ended().contains(&port) {
+                    return true;
+                }
+                thread::sleep(POLL / 10);
             }
-            thread::sleep(POLL / 10);
         }
-        true
+        false
     }
 
     fn pid(&self) -> u32 {

@@ -38,8 +38,9 @@ const STOPPED: Duration = Duration::from_secs(120);
 /// How often a client that waits is told that it does not wait in vain. Clients give up after
 /// 200 ms of silence.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(50);
-/// After so long it does wait in vain.
-const TABLE_LATE: Duration = Duration::from_secs(10);
+/// After so many of them, 10 s, it does wait in vain. Counted and not timed: an agent that was stopped for
+/// a while has not been waiting.
+const IN_VAIN: u32 = 200;
 
 /// What all clients' threads share.
 pub struct Hall {
@@ -185,11 +186,12 @@ impl Talk {
 
     /// Sends what the table answers, part by part.
     fn pass_on(&mut self, parts: &Receiver<Part>, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
-        let mut late = clock::now() + TABLE_LATE;
+        let mut signs = 0;
         loop {
             let part = match parts.recv_timeout(SIGN_OF_LIFE) {
                 Ok(part) => part,
-                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
+                    signs += 1;
                     self.say(&Reply::Progress)?;
                     continue;
                 }
@@ -198,7 +200,7 @@ impl Talk {
                     return Err(Trouble::Refused(Refusal::Failed, reason));
                 }
             };
-            late = clock::now() + TABLE_LATE;
+            signs = 0;
             match part {
                 Part::Head(mut head) => {
                     table::show_holders(&mut head, peer.sees_holders);
@@ -228,11 +230,12 @@ impl Talk {
         }
         let (feed, pieces) = Feed::new(&hall.tally, hall.log_queue);
         submit(hall, Job::Log(feed))?;
-        let mut late = clock::now() + TABLE_LATE;
+        let mut signs = 0;
         loop {
             let piece = match pieces.recv_timeout(SIGN_OF_LIFE) {
                 Ok(piece) => piece,
-                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
+                    signs += 1;
                     if !self.follows {
                         self.say(&Reply::Progress)?;
                     }
@@ -248,7 +251,7 @@ impl Talk {
                 }
             };
             self.follows = true;
-            late = clock::now() + TABLE_LATE;
+            signs = 0;
             self.say(&Reply::Turn(piece.turn))?;
             if !piece.processes.is_empty() {
                 self.say(&Reply::Processes(&piece.processes))?;
@@ -262,11 +265,12 @@ impl Talk {
     fn status(&mut self, hall: &Hall) -> Result<(), Trouble> {
         let (answer, answers) = channel();
         submit(hall, Job::Status(answer))?;
-        let late = clock::now() + TABLE_LATE;
+        let mut signs = 0;
         let mut found = loop {
             match answers.recv_timeout(SIGN_OF_LIFE) {
                 Ok(found) => break found,
-                Err(RecvTimeoutError::Timeout) if clock::now() < late => {
+                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
+                    signs += 1;
                     self.say(&Reply::Progress)?;
                 }
                 Err(_) => {

@@ -382,3 +382,46 @@ fn healing_ends_a_calling_socket_whose_address_another_has_by_now() {
     "#]],
     );
 }
+
+/// A timewait socket in FIN_WAIT2 is looked at, so that its end cannot be missed for long.
+#[test]
+fn a_half_closed_socket_that_is_gone_has_ended_unseen() {
+    let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+    table.expect(STRICT);
+    let start = event("t TW_START FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 1);
+    table.apply(&start, &mut changes);
+    let other = event("u TW_START TIME_WAIT 10.0.0.1:6 > 10.0.0.2:443", 2);
+    table.apply(&other, &mut changes);
+    assert_eq!(table.half_closed(), [start.skaddr]);
+    let gone = SockRow::new_zeroed();
+    assert!(!table.observe(start.skaddr, &gone, Ktime(9), &mut changes));
+    for skaddr in [start.skaddr, other.skaddr, 99] {
+        table.miss_end(skaddr, Ktime(9), &mut changes);
+    }
+    table.check_invariants();
+    let mut out = String::new();
+    changes.iter().for_each(|change| show(&mut out, change));
+    expect![[r#"
+        inferred ?>FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443
+        inferred ?>TIME_WAIT 10.0.0.1:6 > 10.0.0.2:443
+        inferred FIN_WAIT2>CLOSE 10.0.0.1:5 > 10.0.0.2:443
+    "#]]
+    .assert_eq(&out);
+    assert_eq!((table.gaps().all, table.contradictions().all), (3, 3));
+    assert_eq!(table.held(), [other.skaddr]);
+}
+
+/// One whose end is told and not settled yet is left to that.
+#[test]
+fn a_half_closed_socket_in_limbo_is_not_missed() {
+    let (mut table, mut changes) = (ConnTable::default(), Vec::new());
+    let start = event("t TW_START FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 1);
+    table.apply(&start, &mut changes);
+    assert!(!table.has_timewait_in_limbo(start.netns));
+    let cancel = event("t TW_CANCEL FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443", 2);
+    table.apply(&cancel, &mut changes);
+    assert!(table.has_timewait_in_limbo(start.netns));
+    assert!(!table.has_timewait_in_limbo(start.netns + 1));
+    table.miss_end(start.skaddr, Ktime(9), &mut changes);
+    assert_eq!((table.len(), table.gaps().all), (1, 0));
+}

@@ -200,13 +200,32 @@ impl ConnTable {
             .collect()
     }
 
-    /// Takes in the state of a minisock that was looked at.
-    pub fn observe(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
+    /// Takes in the state of a minisock that was looked at. Gives whether it was there.
+    pub fn observe(
+        &mut self,
+        skaddr: u64,
+        row: &SockRow,
+        at: Ktime,
+        changes: &mut Vec<Change>,
+    ) -> bool {
         let id = SockId::Kernel(skaddr);
         let known = self.get(id).map(|conn| (conn.kind, tuple(conn)));
         let seen = conn_of_row(id, row);
-        if row.kind == ROW_TIMEWAIT && known == Some((Kind::TimeWait, tuple(&seen))) {
+        let there = row.kind == ROW_TIMEWAIT && known == Some((Kind::TimeWait, tuple(&seen)));
+        if there {
             self.move_to(id, seen.state, at, changes);
+        }
+        there
+    }
+
+    /// Takes out a minisock that was looked at twice and was gone both times: by now an event would
+    /// have told its end. It is evidence that more was lost.
+    pub fn miss_end(&mut self, skaddr: u64, at: Ktime, changes: &mut Vec<Change>) {
+        let id = SockId::Kernel(skaddr);
+        if self.half_closed.contains(&id) && !self.settles_itself(id) {
+            let before = self.gaps;
+            self.end_unseen(id, at, changes);
+            self.note_contradictions(before);
         }
     }
 

@@ -125,6 +125,11 @@ impl ConnTable {
     pub fn apply(&mut self, event: &SockEvent, changes: &mut Vec<Change>) {
         let before = self.gaps;
         self.take_in(event, changes);
+        self.note_contradictions(before);
+    }
+
+    /// What was inferred since is evidence of a loss.
+    pub(super) fn note_contradictions(&mut self, before: Gaps) {
         self.contradictions.all += self.gaps.all - before.all;
         self.contradictions.half_open += self.gaps.half_open - before.half_open;
     }
@@ -171,6 +176,13 @@ impl ConnTable {
     /// Whether [`ConnTable::expire`] has something to wait for.
     pub fn has_limbo(&self) -> bool {
         !self.limbo.is_empty()
+    }
+
+    /// Whether the kernel may or may not count a timewait socket of this namespace any more.
+    #[must_use]
+    pub fn has_timewait_in_limbo(&self, netns: u32) -> bool {
+        let mut waiting = self.limbo.iter().filter_map(|(_, id)| self.get(*id));
+        waiting.any(|conn| conn.kind == Kind::TimeWait && conn.netns == netns)
     }
 
     pub(super) fn move_to(

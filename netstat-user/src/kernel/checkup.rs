@@ -2,7 +2,8 @@
 //!
 //! Each second the kernel's own counts of our namespace (/proc/net/protocols and sockstat) are
 //! compared with the table's; more rarely the table is compared with the hash tables of all
-//! namespaces. Both are put off so far that they cost a thousandth of one CPU at most.
+//! namespaces. Both are put off so far that they cost a thousandth of one CPU at most, in CPU time: on a
+//! busy host a table is wrong no longer than on a quiet one.
 
 use std::{fs, time::Duration};
 
@@ -30,7 +31,7 @@ const ROWS_EVERY_NS: u64 = 10 * SECOND_NS;
 const AGAIN_NS: u64 = 50_000_000;
 /// How often counts must differ in turn to be believed.
 const TIMES: u32 = 3;
-/// A check may take one part in this many of the time.
+/// A check may take one part in this many of the time of one CPU.
 const SHARE: u64 = 1000;
 /// Without a half-open connection over the budget for so long, a SYN flood is over: the budget is
 /// given anew each 134 ms.
@@ -101,7 +102,7 @@ impl Session {
         if self.purpose == Purpose::Snapshot || !self.can_look() {
             return Ok(());
         }
-        let begin = clock::ktime();
+        let (begin, cpu) = (clock::ktime(), clock::thread_cpu_ns());
         if begin >= self.check_ups.counts_due {
             self.count_skipped();
             let differ = self.counts_differ(news)?;
@@ -116,16 +117,16 @@ impl Session {
             } else {
                 COUNTS_EVERY_NS
             };
-            ups.counts_due = later(begin, pause);
+            ups.counts_due = later(cpu, pause);
             if ups.differed >= TIMES {
                 ups.differed = 0;
                 ups.rows_due = begin;
             }
         }
-        let begin = clock::ktime();
+        let (begin, cpu) = (clock::ktime(), clock::thread_cpu_ns());
         if begin >= self.check_ups.rows_due && self.walk.is_some() {
             self.audit(news)?;
-            self.check_ups.rows_due = later(begin, ROWS_EVERY_NS);
+            self.check_ups.rows_due = later(cpu, ROWS_EVERY_NS);
         }
         Ok(())
     }
@@ -175,20 +176,20 @@ impl Session {
         self.health.lost.skipped = misses.into_iter().flatten().sum();
     }
 
-    /// Whether the kernel counts other sockets than the table has; `None` if something happened
-    /// meanwhile, or the kernel does not tell.
+    /// Whether the kernel counts other sockets than the table has; `None` if something happened in our
+    /// namespace meanwhile, or the kernel does not tell.
     fn counts_differ(&mut self, news: &mut News) -> Result<Option<bool>> {
         self.take(news);
         self.table.expire(clock::ktime(), &mut news.changes);
-        if self.table.has_limbo() {
+        if self.table.has_timewait_in_limbo(self.netns) {
             return Ok(None);
         }
-        let before = self.events;
+        let before = self.events_of_ours;
         let ours = self.counts();
         let kernels = kernel_counts();
         self.take(news);
         Ok(kernels
-            .filter(|_| self.events == before)
+            .filter(|_| self.events_of_ours == before)
             .map(|kernels| kernels != ours))
     }
 
@@ -206,10 +207,10 @@ impl Session {
     }
 }
 
-/// When to check again what has been checked since `begin`.
-fn later(begin: Ktime, at_least: u64) -> Ktime {
-    let now = clock::ktime();
-    Ktime(now.0 + at_least.max(SHARE * now.since(begin)))
+/// When to check again; the check began when this thread had used so much CPU time.
+fn later(cpu_ns: u64, at_least: u64) -> Ktime {
+    let used = clock::thread_cpu_ns().saturating_sub(cpu_ns);
+    Ktime(clock::ktime().0 + at_least.max(SHARE * used))
 }
 
 /// What the kernel counts in the namespace of this thread: sockets in hash tables, not bound ones.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use netstat_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK, ProcEvent};
+use rustc_hash::FxHashSet;
 
 use crate::{
     clock,
@@ -23,6 +24,8 @@ pub struct Follow {
     /// What came in while owners were looked up.
     later: News,
     looked_at: u64,
+    /// Minisocks that were gone then, though no event had told it.
+    gone: FxHashSet<u64>,
 }
 
 impl Follow {
@@ -62,7 +65,7 @@ impl Follow {
         let now = clock::ktime().0;
         if now.saturating_sub(self.looked_at) >= LOOK_EVERY_NS {
             self.looked_at = now;
-            session.look_at_half_closed(&mut news.changes)?;
+            self.gone = session.look_at_half_closed(&self.gone, &mut news.changes)?;
         }
         let News { changes, processes } = news;
         for event in &*processes {

@@ -6,6 +6,7 @@ use netstat_common::{
     row::{ROW_GONE, SockRow},
     walk::ONLY_HALF_OPEN,
 };
+use rustc_hash::FxHashSet;
 
 use crate::{
     clock,
@@ -183,14 +184,20 @@ impl Session {
         Ok(found)
     }
 
-    /// Looks at the minisocks that may have changed without an event.
+    /// Looks at the minisocks that may have changed without an event. Gives those that are gone, and
+    /// takes out those that were `gone` at the last look already, some time ago.
     ///
     /// # Errors
     /// bpf(2).
-    pub fn look_at_half_closed(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+    pub fn look_at_half_closed(
+        &mut self,
+        gone: &FxHashSet<u64>,
+        changes: &mut Vec<Change>,
+    ) -> Result<FxHashSet<u64>> {
         let waiting = self.table.half_closed();
+        let mut missing = FxHashSet::default();
         if waiting.is_empty() {
-            return Ok(());
+            return Ok(missing);
         }
         let now = clock::ktime();
         let Self {
@@ -201,10 +208,19 @@ impl Session {
             ..
         } = self;
         let Some(reader) = refresh.as_mut().or(few.as_mut()) else {
-            return Ok(());
+            return Ok(missing);
         };
         reader.read(object, &waiting, With::LEAST, |index, row| {
-            table.observe(waiting[index], row, now, changes);
-        })
+            let skaddr = waiting[index];
+            if table.observe(skaddr, row, now, changes) {
+                return;
+            }
+            if gone.contains(&skaddr) {
+                table.miss_end(skaddr, now, changes);
+            } else {
+                missing.insert(skaddr);
+            }
+        })?;
+        Ok(missing)
     }
 }

@@ -16,7 +16,7 @@ use aya_obj::btf::BtfKind;
 use netstat_common::{
     lost::{COUNTERS, Counter},
     names, offsets,
-    row::BATCH,
+    row::{BATCH, GROUP},
 };
 
 use super::{
@@ -173,7 +173,7 @@ impl Object {
         loader
             .btf(Some(&btf))
             .map_max_entries(names::EVENTS, sizes.ring)
-            .map_max_entries(names::POINTERS, (slots * BATCH) as u32)
+            .map_max_entries(names::POINTERS, (slots * BATCH / GROUP) as u32)
             .map_max_entries(names::ROWS, (slots * BATCH) as u32);
         let room = room();
         for list in [names::UDP_SOCKS, names::UNIX_SOCKS] {

@@ -1,21 +1,54 @@
 //! The consumer's side of the `EVENTS` ring.
+//!
+//! The ring is read through a window: a mapping of all of it, as libraries make one, counts each of
+//! its pages twice as resident, since the kernel maps the data twice in a row so that no record wraps.
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, RawFd},
-    sync::atomic::{AtomicU64, Ordering},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use anyhow::{Context as _, Result};
-use aya::maps::{MapData, RingBuf};
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Map, MapData};
 
 use super::map::Mapped;
 
+/// `BPF_RINGBUF_BUSY_BIT` of `include/uapi/linux/bpf.h`: the record is being written.
+const BUSY: u32 = 1 << 31;
+/// `BPF_RINGBUF_DISCARD_BIT`: the record does not count.
+const DISCARDED: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`: the length, and a word that is the kernel's own. Records are aligned to it.
+const HEADER: usize = 8;
+/// How much is mapped at a time, bytes. Moving the window costs as much as some hundred records.
+const WINDOW: usize = 1 << 20;
+
 /// The ring, and the two positions that say what is in it.
 pub struct Ring {
-    ring: RingBuf<MapData>,
-    consumer: Mapped<AtomicU64>,
+    map: MapData,
+    /// Of the data, bytes: a power of two.
+    size: usize,
+    consumer: Mapped<AtomicU64, true>,
     producer: Mapped<AtomicU64>,
+    window: Option<Window>,
+}
+
+/// A part of the data that is mapped.
+struct Window {
+    /// Where it begins, bytes from the begin of the data.
+    start: usize,
+    /// Its length in bytes.
+    len: usize,
+    words: Mapped<AtomicU32>,
+}
+
+/// What stands at the consumer's position.
+enum Next {
+    Nothing,
+    /// Being written.
+    Busy,
+    /// A record or a discarded one was taken.
+    Taken,
 }
 
 impl Ring {
@@ -23,17 +56,21 @@ impl Ring {
     ///
     /// # Errors
     /// mmap(2) of the positions.
-    pub fn new(map: aya::maps::Map) -> Result<Self> {
-        let ring: RingBuf<MapData> = map.try_into().context("map EVENTS is not a ring buffer")?;
-        let page = page_size() as i64;
-        let fd = ring.as_raw_fd();
-        // SAFETY: the ring lives as long as `self` and the kernel keeps an aligned `unsigned long`
-        // at the start of each of its first two pages.
+    pub fn new(map: Map) -> Result<Self> {
+        let Map::RingBuf(map) = map else {
+            bail!("map EVENTS is not a ring buffer")
+        };
+        let size = map.info().context("ask for the ring's size")?.max_entries() as usize;
+        let (fd, page) = (map_fd(&map), page_size() as i64);
+        // SAFETY: the kernel keeps an aligned `unsigned long` at the start of each of the first two
+        // pages; the first is the consumer's, who we are.
         let (consumer, producer) = unsafe { (Mapped::new(fd, 0, 1), Mapped::new(fd, page, 1)) };
         Ok(Self {
+            size,
             consumer: consumer.context("map the ring's consumer position")?,
             producer: producer.context("map the ring's producer position")?,
-            ring,
+            window: None,
+            map,
         })
     }
 
@@ -41,39 +78,90 @@ impl Ring {
     ///
     /// Waits for a record that a program is writing at this moment: what is behind it has
     /// happened already.
-    pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) {
-        let goal = self.producer.get()[0].load(Ordering::Acquire);
-        loop {
-            let found = self.ring.next().map(|record| sink(&record)).is_some();
-            if self.consumed() >= goal {
-                return;
-            }
-            if !found {
-                std::thread::yield_now();
+    ///
+    /// # Errors
+    /// mmap(2) of the window. The rest is left in the ring.
+    pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
+        let goal = self.produced();
+        while self.consumed() < goal {
+            match self.next(&mut sink)? {
+                Next::Taken => {}
+                Next::Nothing | Next::Busy => std::thread::yield_now(),
             }
         }
+        Ok(())
     }
 
     /// Whether a record is there or being written.
     pub fn has_more(&self) -> bool {
-        self.producer.get()[0].load(Ordering::Acquire) != self.consumed()
+        self.produced() != self.consumed()
+    }
+
+    fn next(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<Next> {
+        let at = self.consumed();
+        if at >= self.produced() {
+            return Ok(Next::Nothing);
+        }
+        // Smaller than the ring, whose size fits.
+        let place = at as usize & (self.size - 1);
+        let header = self.words(place, HEADER)?[0].load(Ordering::Acquire);
+        if header & BUSY != 0 {
+            return Ok(Next::Busy);
+        }
+        let len = (header & !(BUSY | DISCARDED)) as usize;
+        let whole = (HEADER + len).next_multiple_of(HEADER);
+        if header & DISCARDED == 0 {
+            let words = &self.words(place, whole)?[HEADER / 4..];
+            // SAFETY: mapped for at least `len` bytes from there, and nobody writes to a record that
+            // was submitted before the consumer's position has passed it.
+            sink(unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), len) });
+        }
+        let consumed = at + whole as u64;
+        self.consumer.get()[0].store(consumed, Ordering::Release);
+        Ok(Next::Taken)
+    }
+
+    /// The data from `place` on, `bytes` of it or more.
+    fn words(&mut self, place: usize, bytes: usize) -> io::Result<&[AtomicU32]> {
+        let inside =
+            |window: &Window| place >= window.start && place + bytes <= window.start + window.len;
+        if !self.window.as_ref().is_some_and(inside) {
+            // First the old one goes: the two are never resident together.
+            self.window = None;
+            let page = page_size();
+            let start = place / page * page;
+            // The second copy of the data ends it. A record is no longer than the ring.
+            let len = (WINDOW.max(bytes.next_multiple_of(page)) + page).min(2 * self.size - start);
+            let offset = (2 * page + start) as i64;
+            // SAFETY: the two positions' pages are followed by the data, twice. A word in it is read
+            // as a header, which the kernel writes atomically, or as part of a whole record.
+            let words = unsafe { Mapped::new(map_fd(&self.map), offset, len / 4)? };
+            self.window = Some(Window { start, len, words });
+        }
+        match &self.window {
+            Some(window) => Ok(&window.words.get()[(place - window.start) / 4..]),
+            None => Err(io::ErrorKind::OutOfMemory.into()),
+        }
+    }
+
+    fn produced(&self) -> u64 {
+        self.producer.get()[0].load(Ordering::Acquire)
     }
 
     fn consumed(&self) -> u64 {
-        self.consumer.get()[0].load(Ordering::Acquire)
+        self.consumer.get()[0].load(Ordering::Relaxed)
     }
 }
 
-impl std::os::fd::AsFd for Ring {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        // SAFETY: the ring owns the descriptor and lives as long as the borrow.
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.fd().as_fd()
     }
 }
 
-impl std::os::fd::AsRawFd for Ring {
+impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        map_fd(&self.map)
     }
 }
 

@@ -96,6 +96,8 @@ pub struct Session {
     pub netns: u32,
     /// Socket events taken in.
     pub events: u64,
+    /// Those of our namespace.
+    pub(super) events_of_ours: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
     pub(super) trail: Trail,
@@ -105,6 +107,8 @@ pub struct Session {
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
     pub(super) later: News,
+    /// Why the ring could not be read to its end.
+    deaf: Option<std::io::Error>,
     control: super::map::Mapped<u64, true>,
     /// Every change since some moment was sent, and the table was right about all states then.
     pub(super) hears_all: bool,
@@ -230,12 +234,14 @@ impl Session {
             hooks,
             netns: own_netns()?,
             events: 0,
+            events_of_ours: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
             trail: Trail::default(),
             looked_at: None,
             recheck: None,
             later: News::default(),
+            deaf: None,
             control,
             hears_all: purpose == Purpose::Log,
             healed: 0,
@@ -249,6 +255,7 @@ impl Session {
         };
         let mut news = News::default();
         session.seed(&mut news)?;
+        session.hears()?;
         session.table.expect(session.expected());
         session.health.exact_since = this_moment();
         session.checked_now();
@@ -294,7 +301,15 @@ impl Session {
         self.check_up(news)?;
         self.heal_gaps(news)?;
         self.health.gaps = self.table.gaps();
-        Ok(())
+        self.hears()
+    }
+
+    /// Whether all events that were waited for could be read.
+    fn hears(&mut self) -> Result<()> {
+        let deaf = self.deaf.take().map_or(Ok(()), Err);
+        deaf.context(
+            "map a part of the ring of events (remedy: more memory, or a higher limit of it)",
+        )
     }
 
     /// What the table may take for granted of this kernel's events at the moment.
@@ -334,12 +349,15 @@ impl Session {
             ring,
             table,
             events,
+            events_of_ours,
+            netns,
             pid_of_inode,
             health,
             tables_found,
             purpose,
             addresses,
             trail,
+            deaf,
             ..
         } = self;
         let remembers = *purpose == Purpose::Log;
@@ -351,12 +369,13 @@ impl Session {
             seeds.drain(..).for_each(|skaddr| table.seed(skaddr));
         };
         let once = *purpose == Purpose::Snapshot;
-        ring.drain(|bytes| match decode(bytes) {
+        let drained = ring.drain(|bytes| match decode(bytes) {
             Some(Record::Sock(event)) => {
                 if !seeds.is_empty() {
                     note(&mut seeds, table);
                 }
                 *events += 1;
+                *events_of_ours += u64::from(event.netns == *netns);
                 trail.note(&event, table);
                 table.apply(&event, &mut news.changes);
                 if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
@@ -385,6 +404,7 @@ impl Session {
             }
             None => health.lost.undecoded += 1,
         });
+        *deaf = drained.err().or(deaf.take());
         if once {
             addresses.append(&mut seeds);
         } else {

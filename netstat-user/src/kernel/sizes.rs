@@ -16,8 +16,7 @@ const LOG_BUDGET: u64 = TABLE_BUDGET << offsets::WANTED_BUDGET_SHIFT;
 /// Ring size for a snapshot: it holds one pass of an iterator over 30,000 sockets, and an
 /// iterator that finds it full is resumed.
 const SNAPSHOT_RING: u32 = 1 << 20;
-/// Ring size with hooks: 80,000 events, or 130 ms at 600,000 a second. Its pages are mapped twice
-/// and count twice as resident.
+/// Ring size with hooks: 80,000 events, or 130 ms at 600,000 a second.
 const TABLE_RING: u32 = 8 << 20;
 /// Ring size for the log, which has twice the events: 130 ms at 1.2 million a second.
 const LOG_RING: u32 = 16 << 20;

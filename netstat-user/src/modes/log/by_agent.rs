@@ -23,8 +23,11 @@ use crate::{
 
 use super::{Log, Loss, Summary, dropped, stopped};
 
-/// How long an agent may be silent: it gives a sign of life each second.
-const SILENCE: Duration = Duration::from_secs(10);
+/// An agent gives a sign of life each second.
+const BEAT: Duration = Duration::from_secs(1);
+/// How many of them may fail to come. They are counted by who is awake to hear them: a client that was
+/// stopped for an hour finds what it was sent meanwhile, and calls nobody silent.
+const MISSED: u32 = 10;
 
 /// How it ended.
 pub(super) enum Ended {
@@ -71,7 +74,8 @@ pub(super) async fn run(log: &mut Log, mut feed: Feed, stop: &mut [Signal; 2]) -
     let ready = unsafe { AsyncFd::register_with_interest(ready, Interest::READABLE) }
         .map_err(|error| anyhow!("poll the agent: {error}"))?;
     let mut heard = Heard::default();
-    let mut silent = Instant::now() + SILENCE;
+    let mut missed = 0;
+    let mut beat = Instant::now() + BEAT;
     loop {
         let mut failed = None;
         let taken = feed.take(|told| {
@@ -88,13 +92,17 @@ pub(super) async fn run(log: &mut Log, mut feed: Feed, stop: &mut [Signal; 2]) -
         }
         match taken {
             Ok(true) => {
-                silent = Instant::now() + SILENCE;
+                missed = 0;
+                beat = Instant::now() + BEAT;
                 tokio::select! {
                     biased;
                     () = stopped(stop) => break,
                     () = tokio::task::yield_now() => {}
                 }
                 continue;
+            }
+            Ok(false) if missed >= MISSED => {
+                return Ok(heard.lost("the agent is silent".to_owned()));
             }
             Ok(false) => {}
             Err(reason) => return Ok(heard.lost(reason)),
@@ -103,8 +111,9 @@ pub(super) async fn run(log: &mut Log, mut feed: Feed, stop: &mut [Signal; 2]) -
             biased;
             () = stopped(stop) => break,
             ready = ready.readable() => ready.context("poll the agent")?.clear_ready(),
-            () = sleep_until(silent) => {
-                return Ok(heard.lost("the agent is silent".to_owned()));
+            () = sleep_until(beat) => {
+                missed += 1;
+                beat = Instant::now() + BEAT;
             }
         }
     }

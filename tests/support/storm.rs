@@ -8,7 +8,10 @@ use std::{
 };
 
 /// Connections that are reset at once, so that none is left in TIME_WAIT.
-pub(crate) fn storm(connections: usize) {
+///
+/// # Panics
+/// When a call fails.
+pub fn storm(connections: usize) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
     let address = listener.local_addr().expect("own address");
     thread::scope(|scope| {
@@ -32,7 +35,10 @@ pub(crate) fn storm(connections: usize) {
 }
 
 /// Connects, and resets the connection.
-pub(crate) fn reset(address: SocketAddr) {
+///
+/// # Panics
+/// When a call fails.
+pub fn reset(address: SocketAddr) {
     let stream = TcpStream::connect(address).expect("connect");
     let linger = nix::libc::linger {
         l_onoff: 1,
