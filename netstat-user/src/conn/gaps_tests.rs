@@ -72,7 +72,7 @@ fn time_wait_after_a_silent_fin_is_no_gap() {
     let mut table = check(
         "t TW_START FIN_WAIT2 10.0.0.1:50000 > 10.0.0.2:443",
         expect![[r#"
-            ?>FIN_WAIT2 10.0.0.1:50000 > 10.0.0.2:443
+            inferred ?>FIN_WAIT2 10.0.0.1:50000 > 10.0.0.2:443
         "#]],
     );
     let gaps = table.gaps().all;

@@ -129,7 +129,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
             if readers {
                 "sockets older than us"
             } else {
-                "sockets older than us; not used without all that follows"
+                "sockets older than us; not used without iter_fds and refresh"
             },
             iterator,
         ),
