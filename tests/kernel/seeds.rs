@@ -105,7 +105,7 @@ fn a_fin_that_makes_no_event_is_seen_without_loops() {
             wait::until("the change", || {
                 let mut news = News::default();
                 session.drain(&mut news).expect("drain");
-                let looked = session.look_at_half_closed(&mut news.changes);
+                let looked = session.look_at_half_closed(&Default::default(), &mut news.changes);
                 looked.expect("look");
                 news.changes.into_iter().find(is_it)
             })
