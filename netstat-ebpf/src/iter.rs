@@ -282,8 +282,7 @@ unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS], first: u64) -> bool {
     true
 }
 
-/// One descriptor of a chunk. The verifier walks this once, where it would walk each turn of a loop: a
-/// tenth of the time that loading took.
+/// One descriptor of a chunk. The verifier walks this once, where it would walk each turn of a loop.
 unsafe extern "C" fn one_file<L: Load>(index: u64, files: *mut c_void) -> i64 {
     // SAFETY: `files` is the `Files` of `files_to_inodes`, and the index less than `FDS`.
     unsafe {

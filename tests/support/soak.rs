@@ -74,8 +74,8 @@ pub struct Outcome {
 pub fn run(net: &Net, plan: Plan) -> Outcome {
     println!("seed {}, {} s", plan.seed, plan.time.as_secs());
     let begin = Instant::now();
-    // netstat's unselected sections are all there are; the second shows users, inodes and timers.
     let hard_of_hearing = net.with("NETSTAT_BPF_RING_BYTES", SMALL_RING);
+    // netstat's unselected sections are all there are; the second shows users, inodes and timers.
     let mut lives = [
         Continuous::start(net, &["-anp"]),
         Continuous::start(&hard_of_hearing, &["-antueo"]),
