@@ -42,15 +42,6 @@ struct Window {
     words: Mapped<AtomicU32>,
 }
 
-/// What stands at the consumer's position.
-enum Next {
-    Nothing,
-    /// Being written.
-    Busy,
-    /// A record or a discarded one was taken.
-    Taken,
-}
-
 impl Ring {
     /// Takes over the ring map.
     ///
@@ -84,9 +75,8 @@ impl Ring {
     pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         let goal = self.produced();
         while self.consumed() < goal {
-            match self.next(&mut sink)? {
-                Next::Taken => {}
-                Next::Nothing | Next::Busy => std::thread::yield_now(),
+            if !self.next(&mut sink)? {
+                std::thread::yield_now();
             }
         }
         Ok(())
@@ -97,16 +87,15 @@ impl Ring {
         self.produced() != self.consumed()
     }
 
-    fn next(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<Next> {
+    /// Takes the record at the consumer's position, which is before the producer's. Gives whether it
+    /// could: not while it is being written.
+    fn next(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<bool> {
         let at = self.consumed();
-        if at >= self.produced() {
-            return Ok(Next::Nothing);
-        }
         // Smaller than the ring, whose size fits.
         let place = at as usize & (self.size - 1);
         let header = self.words(place, HEADER)?[0].load(Ordering::Acquire);
         if header & BUSY != 0 {
-            return Ok(Next::Busy);
+            return Ok(false);
         }
         let len = (header & !(BUSY | DISCARDED)) as usize;
         let whole = (HEADER + len).next_multiple_of(HEADER);
@@ -118,7 +107,7 @@ impl Ring {
         }
         let consumed = at + whole as u64;
         self.consumer.get()[0].store(consumed, Ordering::Release);
-        Ok(Next::Taken)
+        Ok(true)
     }
 
     /// The data from `place` on, `bytes` of it or more.
