@@ -147,7 +147,7 @@ fn picks() -> impl Strategy<Value = Vec<(usize, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) })]
 
     /// However connections are interleaved and whatever addresses they use: the rows, their owners
     /// and times are right after each event, and each connection's changes are its own way.
