@@ -2,10 +2,11 @@
 
 use std::{
     env, fs,
+    io::{self, Write as _},
     iter::zip,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{self, Command, Stdio},
     time::Instant,
 };
 
@@ -145,10 +146,11 @@ fn assert_same_as(net: &Net, uid: u32, args: &[&str], change: impl Fn(&mut Comma
     fs::copy(ours_path(), &copy).expect("copy netstat-bpf to where every user can run it");
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("let every user run it");
     let as_user = |program: &Path| {
-        let mut command = net.command(program);
+        let mut command = net.command("/bin/sh");
+        command.args(["-c", AFTER_A_LINE]).arg(program);
         command.uid(uid).gid(uid).current_dir("/");
         change(&mut command);
-        run(command, args)
+        run_after_spawn(command, args)
     };
     let real = || as_user(Path::new(REAL));
     settle(&args.join(" "), || vec![[real(), as_user(&copy), real()]])
@@ -217,7 +219,29 @@ fn try_settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> Result<
 }
 
 fn run(mut command: Command, args: &[&str]) -> Output {
-    let output = command.args(args).output().unwrap_or_else(|error| {
+    let output = command.args(args).output();
+    outcome(&command, output)
+}
+
+/// A script that runs its arguments once it has read a line.
+const AFTER_A_LINE: &str = "read -r go; exec \"$0\" \"$@\"";
+
+/// As [`run`], for [`AFTER_A_LINE`]. To start a process as another user the library makes a pair of
+/// sockets, and closes its end after the process runs: a fast one would list it.
+fn run_after_spawn(mut command: Command, args: &[&str]) -> Output {
+    command.args(args).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.spawn().and_then(|mut child| {
+        let mut stdin = child.stdin.take().expect("stdin is a pipe");
+        stdin.write_all(b"go\n")?;
+        drop(stdin);
+        child.wait_with_output()
+    });
+    outcome(&command, output)
+}
+
+fn outcome(command: &Command, output: io::Result<process::Output>) -> Output {
+    let output = output.unwrap_or_else(|error| {
         panic!(
             "run {:?}: {error} (remedy for netstat: apt-get install net-tools)",
             command.get_program()
