@@ -108,11 +108,13 @@ impl ConnTable {
         let seen = conn_of_row(id, row);
         let bare = self.entries.get(&id).is_some_and(|entry| entry.bare);
         let whole = |conn: &Conn| conn.local.port != 0 && conn.remote.port != 0;
-        // A socket that calls is known by its peer alone, or by what can become of it.
-        let reborn = known.state != TcpState::Close && !leads_to(known.state, seen.state);
-        let moved = reborn
-            || moved(&known, &seen)
-            || (whole(&known) && whole(&seen) && tuple(&known) != tuple(&seen));
+        let moved = if whole(&known) && whole(&seen) {
+            tuple(&known) != tuple(&seen)
+        } else {
+            // A socket that calls is known by its peer alone, or by what can become of it.
+            let reborn = known.state != TcpState::Close && !leads_to(known.state, seen.state);
+            reborn || moved(&known, &seen)
+        };
         let nameless = self.nameless.contains(&id) && seen.remote.port != 0;
         if bare || nameless || moved || known.kind != seen.kind || known.netns != seen.netns {
             // The address names another object by now.
