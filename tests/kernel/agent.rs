@@ -312,5 +312,7 @@ fn the_status_is_told_to_everybody_and_names_no_process() {
         assert!(output.status.success(), "{output:?}");
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(status["lost"]["ring_full"], 0, "{status}");
+        let maps = status["process"]["maps_bytes"].as_u64();
+        assert!(maps >= Some(16 << 20), "the ring alone: {status}");
     });
 }

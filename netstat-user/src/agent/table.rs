@@ -470,8 +470,27 @@ pub(super) fn process() -> Process {
     Process {
         cpu_ns: clock::cpu_ns(),
         rss_bytes: field("VmRSS:") * 1024,
+        maps_bytes: maps_bytes(),
         // Without the one that lists them.
         descriptors: (open as u64).saturating_sub(1),
         threads: field("Threads:"),
     }
+}
+
+/// What the kernel says of the memory of each BPF map that is open; a file that is closed meanwhile counts
+/// nothing.
+fn maps_bytes() -> u64 {
+    let Ok(open) = fs::read_dir("/proc/self/fdinfo") else {
+        return 0;
+    };
+    let texts = open.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+    // By map, of which there may be several descriptors; a program has a `memlock` and no `map_id`.
+    let maps = texts.filter_map(|text| {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line?.trim().parse::<u64>().ok()
+        };
+        Some((field("map_id:")?, field("memlock:")?))
+    });
+    maps.collect::<BTreeMap<_, _>>().values().sum()
 }

@@ -105,6 +105,9 @@ pub struct Process {
     pub cpu_ns: u64,
     /// Resident memory.
     pub rss_bytes: u64,
+    /// Kernel memory of its BPF maps, the ring among them; what it has mapped of them counts as resident, too.
+    #[serde(default)]
+    pub maps_bytes: u64,
     /// Open files.
     pub descriptors: u64,
     /// Threads.

@@ -117,9 +117,10 @@ fn write_text(
     let share = 100.0 * status.process.cpu_ns as f64 / status.uptime_ns.max(1) as f64;
     writeln!(
         out,
-        "cost      {:.3} s CPU since the start ({share:.2} %), {:.1} MiB, {} files, {} threads",
+        "cost      {:.3} s CPU since the start ({share:.2} %), {:.1} MiB, {:.1} MiB in BPF maps, {} files, {} threads",
         seconds(status.process.cpu_ns),
         status.process.rss_bytes as f64 / 1_048_576.0,
+        status.process.maps_bytes as f64 / 1_048_576.0,
         status.process.descriptors,
         status.process.threads
     )?;
@@ -192,7 +193,7 @@ mod tests {
             "refused":"no\u001b[2J"}],
             "programs":[{"program":"tcp_state","run_time_ns":1000,"run_count":10,
             "recursion_misses":0}],"answers_bytes":0,
-            "process":{"cpu_ns":9000000,"rss_bytes":26214400,"descriptors":30,"threads":2}}"#;
+            "process":{"cpu_ns":9000000,"rss_bytes":26214400,"maps_bytes":18350080,"descriptors":30,"threads":2}}"#;
         serde_json::from_str(json).expect("a status")
     }
 
@@ -214,7 +215,7 @@ mod tests {
             events    12 since the start, 1 of them by the second copy only
             clients   0 connected, 0 so far, 0 snapshots; refused 0 busy, 0 rights, 0 bad; 0 too slow, 0 gone, 0 failed
             log       0 follow it; 0 changes not sent to who was too slow
-            cost      0.010 s CPU since the start (0.01 %), 25.0 MiB, 30 files, 2 threads
+            cost      0.010 s CPU since the start (0.01 %), 25.0 MiB, 17.5 MiB in BPF maps, 30 files, 2 threads
             hook      tcp_state      inet_sock_set_state    tp_btf
             hook      walk                                  not attached: no?[2J
             measured  1.0 s, in which the agent took 0.10 % of a CPU
