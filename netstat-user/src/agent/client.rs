@@ -184,24 +184,23 @@ impl Talk {
         self.pass_on(&parts, peer, hall)
     }
 
+    /// What the table says next. Meanwhile the client is told that it does not wait in vain, except one that
+    /// follows the log: that one gets its beats from the table.
+    fn next<T>(&mut self, from: &Receiver<T>) -> Result<Result<T, RecvTimeoutError>, Trouble> {
+        for _ in 0..IN_VAIN {
+            match from.recv_timeout(SIGN_OF_LIFE) {
+                Err(RecvTimeoutError::Timeout) if self.follows => {}
+                Err(RecvTimeoutError::Timeout) => self.say(&Reply::Progress)?,
+                said => return Ok(said),
+            }
+        }
+        Ok(Err(RecvTimeoutError::Timeout))
+    }
+
     /// Sends what the table answers, part by part.
     fn pass_on(&mut self, parts: &Receiver<Part>, peer: &Peer, hall: &Hall) -> Result<(), Trouble> {
-        let mut signs = 0;
         loop {
-            let part = match parts.recv_timeout(SIGN_OF_LIFE) {
-                Ok(part) => part,
-                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
-                    signs += 1;
-                    self.say(&Reply::Progress)?;
-                    continue;
-                }
-                Err(_) => {
-                    let reason = "the table gives no answer".to_owned();
-                    return Err(Trouble::Refused(Refusal::Failed, reason));
-                }
-            };
-            signs = 0;
-            match part {
+            match self.next(parts)?.map_err(no_answer)? {
                 Part::Head(mut head) => {
                     table::show_holders(&mut head, peer.sees_holders);
                     self.say(&Reply::Head(head))?;
@@ -230,17 +229,9 @@ impl Talk {
         }
         let (feed, pieces) = Feed::new(&hall.tally, hall.log_queue);
         submit(hall, Job::Log(feed))?;
-        let mut signs = 0;
         loop {
-            let piece = match pieces.recv_timeout(SIGN_OF_LIFE) {
+            let piece = match self.next(&pieces)? {
                 Ok(piece) => piece,
-                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
-                    signs += 1;
-                    if !self.follows {
-                        self.say(&Reply::Progress)?;
-                    }
-                    continue;
-                }
                 Err(RecvTimeoutError::Disconnected) if !self.follows => {
                     let reason = "too many follow the log".to_owned();
                     return Err(Trouble::Refused(Refusal::Busy, reason));
@@ -251,7 +242,6 @@ impl Talk {
                 }
             };
             self.follows = true;
-            signs = 0;
             self.say(&Reply::Turn(piece.turn))?;
             if !piece.processes.is_empty() {
                 self.say(&Reply::Processes(&piece.processes))?;
@@ -265,20 +255,7 @@ impl Talk {
     fn status(&mut self, hall: &Hall) -> Result<(), Trouble> {
         let (answer, answers) = channel();
         submit(hall, Job::Status(answer))?;
-        let mut signs = 0;
-        let mut found = loop {
-            match answers.recv_timeout(SIGN_OF_LIFE) {
-                Ok(found) => break found,
-                Err(RecvTimeoutError::Timeout) if signs < IN_VAIN => {
-                    signs += 1;
-                    self.say(&Reply::Progress)?;
-                }
-                Err(_) => {
-                    let reason = "the table gives no answer".to_owned();
-                    return Err(Trouble::Refused(Refusal::Failed, reason));
-                }
-            }
-        };
+        let mut found = self.next(&answers)?.map_err(no_answer)?;
         found.clients = hall.tally.read();
         let json = serde_json::to_vec(&found)
             .map_err(|error| Trouble::Refused(Refusal::Failed, error.to_string()))?;
@@ -292,6 +269,10 @@ fn submit(hall: &Hall, job: Job) -> Result<(), Trouble> {
     } else {
         Err(busy())
     }
+}
+
+fn no_answer(_: RecvTimeoutError) -> Trouble {
+    Trouble::Refused(Refusal::Failed, "the table gives no answer".to_owned())
 }
 
 fn busy() -> Trouble {
