@@ -49,14 +49,18 @@ impl Entries {
     /// Puts in an entry. The last hole is the place of the one that the caller has just taken out,
     /// if any; an entry under the same socket is replaced in its place.
     pub(super) fn insert(&mut self, entry: Entry) {
-        let place = match self.places.get(&entry.conn.id) {
-            Some(place) => *place,
-            None => self.holes.pop().unwrap_or(self.slots.len() as u32),
-        };
-        self.places.insert(entry.conn.id, place);
-        match self.slots.get_mut(place as usize) {
+        let Self {
+            slots,
+            places,
+            holes,
+        } = self;
+        let place = places
+            .entry(entry.conn.id)
+            .or_insert_with(|| holes.pop().unwrap_or(slots.len() as u32));
+        let place = *place;
+        match slots.get_mut(place as usize) {
             Some(slot) => *slot = Some(entry),
-            None => self.slots.push(Some(entry)),
+            None => slots.push(Some(entry)),
         }
     }
 

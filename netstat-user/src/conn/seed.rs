@@ -45,10 +45,12 @@ impl ConnTable {
         });
     }
 
-    /// Sockets that were seeded and not completed.
-    pub fn bare(&self) -> Vec<u64> {
+    /// Sockets that were seeded and not completed, for which room is made.
+    pub fn bare(&mut self) -> Vec<u64> {
         let bare = self.entries.values().filter(|entry| entry.bare);
-        bare.filter_map(|entry| entry.conn.id.kernel()).collect()
+        let bare: Vec<u64> = bare.filter_map(|entry| entry.conn.id.kernel()).collect();
+        self.tuples.reserve(bare.len());
+        bare
     }
 
     /// Completes a seeded socket with what a refresh read of it. Once the table holds all older

@@ -270,8 +270,11 @@ impl ConnTable {
         if entry.unannounced {
             self.nameless.insert(id);
         }
+        let bare = entry.bare;
         self.entries.insert(entry);
-        self.index(id);
+        if !bare {
+            self.index(id);
+        }
     }
 
     pub(super) fn remove(&mut self, id: SockId) -> Option<Entry> {
@@ -318,6 +321,10 @@ impl ConnTable {
         let Some(entry) = self.entries.get(&id) else {
             return;
         };
+        if entry.bare {
+            // It never was in an index.
+            return;
+        }
         let conn = &entry.conn;
         if self.tuples.get(&tuple(conn)) == Some(&id) {
             self.tuples.remove(&tuple(conn));

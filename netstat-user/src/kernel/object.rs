@@ -135,29 +135,34 @@ fn own_pid_namespace() -> u64 {
 }
 
 impl Object {
-    /// Creates the maps and sets the globals. No program is in the kernel yet.
+    /// Creates the maps and sets the globals. No program is in the kernel yet. `handlers` is asked while
+    /// other threads read the kernel's types.
     ///
     /// # Errors
     /// No BTF, a field that this kernel lacks, or the rights to make maps.
-    pub fn new(purpose: Purpose, handlers: Handlers, log: bool) -> Result<Self> {
+    pub fn new(purpose: Purpose, handlers: impl FnOnce() -> Handlers, log: bool) -> Result<Self> {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
-        // 30 MB of objects and the better part of the start: on a CPU of its own where there is one.
-        let (layout, btf) = std::thread::scope(|scope| {
+        // The better part of the start, each on a CPU of its own where there is one.
+        let (layout, btf, loader, handlers) = std::thread::scope(|scope| {
             let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
-            (layout(&blob), types.join())
+            // Whatever types it is given later, it begins by parsing those of the kernel itself.
+            let loader = scope.spawn(EbpfLoader::new);
+            let layout = scope.spawn(|| layout(&blob));
+            let handlers = handlers();
+            (layout.join(), types.join(), loader.join(), handlers)
         });
+        let died = |_| anyhow!("a thread that reads the kernel's BTF died");
+        let mut loader = loader.map_err(died)?;
         let Layout {
             globals: mut values,
             knows_tables,
             listener_bucket,
             no_lists,
             rdonly_cast,
-        } = layout?;
-        let btf = btf
-            .map_err(|_| anyhow!("the thread that parses the kernel's BTF died"))?
-            .context("parse the kernel's BTF")?;
+        } = layout.map_err(died)??;
+        let btf = btf.map_err(died)?.context("parse the kernel's BTF")?;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;
@@ -169,7 +174,6 @@ impl Object {
         let level = if log { u8::MAX } else { NO_LOG };
         let threads = threads();
         let slots = refresh::slots(threads);
-        let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&btf))
             .map_max_entries(names::EVENTS, sizes.ring)

@@ -179,7 +179,7 @@ impl Session {
     /// # Errors
     /// Says what this kernel or this user lacks.
     pub fn start(purpose: Purpose, from: SeedFrom, debug: bool) -> Result<Self> {
-        let handlers = match purpose {
+        let handlers = || match purpose {
             Purpose::Snapshot => Handlers::default(),
             // Unknown ones are a reason to take another rung.
             Purpose::Table | Purpose::Log | Purpose::Agent => hooks::handlers().unwrap_or_default(),

@@ -108,7 +108,7 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
         handlers.is_ok(),
         &format!("addresses of the minisock timer functions: {detail}"),
     )?;
-    let mut object = match Object::new(Purpose::Log, handlers.unwrap_or_default(), false) {
+    let mut object = match Object::new(Purpose::Log, || handlers.unwrap_or_default(), false) {
         Ok(object) => object,
         Err(error) => {
             line(out, "object", false, &format!("{error:#}"))?;
