@@ -1,18 +1,33 @@
 //! Compiles the BPF programs and leaves the object in `OUT_DIR/netstat-ebpf`.
 //!
-//! `cargo xtask` sets `NETSTAT_BPF_TOOLCHAIN` to the rustup toolchain that has rust-src.
+//! `cargo xtask` sets `NETSTAT_BPF_TOOLCHAIN` to the rustup toolchain that has rust-src. Without it (`cargo
+//! install`, plain `cargo build`) what `cargo xtask setup` has found or installed is used.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain, build_ebpf};
 
+const TOOLCHAIN: &str = "NETSTAT_BPF_TOOLCHAIN";
+const LINKER: &str = "CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER";
+/// The toolchain where nobody names one.
+const ANY: &str = "nightly";
+
 fn main() -> Result<()> {
-    const TOOLCHAIN: &str = "NETSTAT_BPF_TOOLCHAIN";
     println!("cargo:rerun-if-env-changed={TOOLCHAIN}");
+    println!("cargo:rerun-if-env-changed={LINKER}");
     println!("cargo:rerun-if-changed=../netstat-common/src");
-    let toolchain = std::env::var(TOOLCHAIN).unwrap_or_else(|_| "nightly".to_owned());
+    let tools = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../target/tools");
+    let toolchain = match env::var(TOOLCHAIN) {
+        Ok(named) => named,
+        Err(_) => left_by_setup(&tools)?.unwrap_or_else(|| ANY.to_owned()),
+    };
     // SAFETY: the build script has one thread.
     // `-Z build-std` on a stable compiler (Debian's) needs it; the user side must not see it.
-    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
     build_ebpf(
         [Package {
             name: "netstat-ebpf",
@@ -22,4 +37,30 @@ fn main() -> Result<()> {
         Toolchain::Custom(&toolchain),
     )
     .context("the BPF programs do not compile; `cargo xtask setup` installs the BPF toolchain")
+}
+
+/// The linker and the toolchain that `cargo xtask setup` has left a note of. A directory of programs instead of
+/// a toolchain's name comes first on the search path: there is no rustup then.
+fn left_by_setup(tools: &Path) -> Result<Option<String>> {
+    let note = tools.join("toolchain");
+    let linker = tools.join("wrapper/bpf-linker");
+    if !note.exists() || !linker.exists() {
+        return Ok(None);
+    }
+    println!("cargo:rerun-if-changed={}", note.display());
+    let text = fs::read_to_string(&note).with_context(|| format!("read {}", note.display()))?;
+    let found = text.trim();
+    // SAFETY: the build script has one thread.
+    unsafe {
+        if env::var_os(LINKER).is_none() {
+            env::set_var(LINKER, fs::canonicalize(linker)?);
+        }
+        if found.starts_with('/') {
+            let path = env::var_os("PATH").unwrap_or_default();
+            let dirs = [PathBuf::from(found)].into_iter();
+            env::set_var("PATH", env::join_paths(dirs.chain(env::split_paths(&path)))?);
+            return Ok(None);
+        }
+    }
+    Ok(Some(found.to_owned()))
 }

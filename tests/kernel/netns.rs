@@ -4,7 +4,7 @@ use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use netstat_tests::{
     agent::Agent,
     mounted::{Mounted, in_a_new_one, nsenter, outside},
-    netns::within,
+    netns::{Net, within},
     oracle::{REAL, assert_same_by, ours_path, real},
     wait,
 };
@@ -85,18 +85,57 @@ fn one_namespace_is_listed_as_from_the_inside() {
     });
 }
 
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+/// netstat-bpf where every user can run it.
+fn copy_for_all(net: &Net) -> PathBuf {
+    let copy = net.dir().join("netstat-bpf");
+    std::fs::copy(ours_path(), &copy).expect("copy netstat-bpf to where every user can run it");
+    copy
+}
+
+/// Lets setpriv run a program without any right.
+fn as_nobody<'a>(setpriv: &'a mut Command, program: &Path) -> &'a mut Command {
+    setpriv
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(program)
+        .current_dir("/")
+}
+
+#[test]
+fn ones_own_namespace_needs_no_right() {
+    within(|net| {
+        let actor = net.actor();
+        actor.listen("127.0.0.1:0");
+        actor.listen("[::1]:0");
+        let copy = copy_for_all(net);
+        let real = real(net, &["-ant"]).stdout;
+        assert!(real.contains("LISTEN"), "{real}");
+        let run = |args: &[&str]| {
+            let mut command = Command::new(SETPRIV);
+            as_nobody(&mut command, &copy).args(args);
+            output(command)
+        };
+        let one = run(&["-ant", "--netns", "/proc/thread-self/ns/net"]);
+        assert_eq!(one.status.code(), Some(0), "{one:?}");
+        assert_eq!(text(&one), real);
+        // There may be others, which are told.
+        let all = run(&["-ant", "--netns", "all"]);
+        let inode = u32::try_from(net.inode()).expect("a number");
+        assert_eq!(section(&text(&all), inode), real);
+        let said = String::from_utf8_lossy(&all.stderr);
+        assert!(said.contains("there may be more namespaces"), "{said}");
+        assert!(!said.contains(&inode.to_string()), "{said}");
+    });
+}
+
 #[test]
 fn a_namespace_that_is_not_there_or_not_ours_is_told() {
     within(|net| {
         let mounted = Mounted::here();
-        let copy = net.dir().join("netstat-bpf");
-        std::fs::copy(ours_path(), &copy).expect("copy netstat-bpf to where every user can run it");
-        let mut nobody = Command::new("/usr/bin/setpriv");
-        nobody
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(&copy)
-            .current_dir("/")
-            .args(["-ant", "--netns", mounted.name()]);
+        let copy = copy_for_all(net);
+        let mut nobody = outside(SETPRIV);
+        as_nobody(&mut nobody, &copy).args(["-ant", "--netns", mounted.name()]);
         let mut none = net.command(ours_path());
         none.args(["-ant", "--netns", "no-such-namespace"]);
         for (command, told) in [

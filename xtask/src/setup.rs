@@ -85,6 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<BpfToolchain> {
     apt::ensure(&BUILD_TOOLS)?;
     let toolchain = toolchain::ensure()?;
     linker::ensure(&toolchain)?;
+    toolchain.note()?;
     if options.tests {
         apt::ensure(&TEST_TOOLS)?;
         warn_of_another_netstat();

@@ -1,13 +1,13 @@
 //! The compiler of the BPF programs: `core` is built for `bpfel-unknown-none`, so a rustc with its
 //! own library sources (rust-src) is needed. Stable from rustup has none by default.
 
-use std::{env, path::PathBuf, process::Command, time::Duration};
+use std::{env, fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
     apt,
-    exec::{exec, exec_within, find, output, say, search_path},
+    exec::{exec, exec_within, find, output, own_tools, say, search_path},
     linker,
 };
 
@@ -57,6 +57,24 @@ impl BpfToolchain {
             Self::Plain(bin) => command.env("PATH", search_path(std::slice::from_ref(bin))),
         };
         linker::apply(command);
+    }
+
+    /// Leaves a note of it for cargo without xtask (`cargo install`): netstat-user's build script reads it.
+    ///
+    /// # Errors
+    /// The note cannot be written.
+    pub(crate) fn note(&self) -> Result<()> {
+        let text = match self {
+            Self::Rustup(name) => format!("{name}\n"),
+            Self::Plain(bin) => format!("{}\n", bin.display()),
+        };
+        let note = own_tools().join("toolchain");
+        // Its time tells the build script whether it has changed.
+        if fs::read_to_string(&note).is_ok_and(|written| written == text) {
+            return Ok(());
+        }
+        fs::create_dir_all(own_tools())?;
+        fs::write(&note, text).with_context(|| format!("write {}", note.display()))
     }
 
     /// What keeps it from building the BPF programs.
