@@ -58,7 +58,10 @@ fn left_by_setup(tools: &Path) -> Result<Option<String>> {
         if found.starts_with('/') {
             let path = env::var_os("PATH").unwrap_or_default();
             let dirs = [PathBuf::from(found)].into_iter();
-            env::set_var("PATH", env::join_paths(dirs.chain(env::split_paths(&path)))?);
+            env::set_var(
+                "PATH",
+                env::join_paths(dirs.chain(env::split_paths(&path)))?,
+            );
             return Ok(None);
         }
     }
