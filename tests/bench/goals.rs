@@ -12,18 +12,18 @@ enum Want {
 /// The numbers of a report, by name.
 type Facts = BTreeMap<String, f64>;
 
-/// Why a goal may be missed, in measured numbers; nothing if they were not measured.
-type Why = fn(&Facts) -> Option<String>;
+/// Why the goal of a fact may be missed, in measured numbers; nothing if they were not measured.
+type Why = fn(&Facts, &str) -> Option<String>;
 
 /// What, the fact that measures it, what is wanted, why it may be missed.
 type Goal = (&'static str, &'static str, Want, Why);
 
-fn nothing(_: &Facts) -> Option<String> {
+fn nothing(_: &Facts, _: &str) -> Option<String> {
     None
 }
 
 /// Of a listing of 100,000 sockets: what the kernel must be asked for.
-fn passes(facts: &Facts) -> Option<String> {
+fn passes(facts: &Facts, _: &str) -> Option<String> {
     let get = |name: &str| facts.get(name).copied();
     Some(format!(
         "its passes in the kernel take {:.0} ns of a CPU for a socket's row and {:.0} ns for its descriptor, {:.1} ms \
@@ -49,19 +49,19 @@ fn storm_of(tracer: &str, facts: &Facts) -> Option<String> {
     ))
 }
 
-fn storm_agent(facts: &Facts) -> Option<String> {
+fn storm_agent(facts: &Facts, _: &str) -> Option<String> {
     storm_of("Agent", facts)
 }
 
-fn storm_table(facts: &Facts) -> Option<String> {
+fn storm_table(facts: &Facts, _: &str) -> Option<String> {
     storm_of("Table", facts)
 }
 
-fn storm_log(facts: &Facts) -> Option<String> {
+fn storm_log(facts: &Facts, _: &str) -> Option<String> {
     storm_of("Log", facts)
 }
 
-fn statistics(facts: &Facts) -> Option<String> {
+fn statistics(facts: &Facts, _: &str) -> Option<String> {
     let least = facts.get("ns.Agent.tcp_state_2.0")?;
     Some(format!(
         "the statistics themselves are part of it: `tcp_state_2`, which compares two words, shows {least:.0} ns"
@@ -69,7 +69,7 @@ fn statistics(facts: &Facts) -> Option<String> {
 }
 
 /// Of a start with 100,000 sockets: what grows with them, and what does not.
-fn start(facts: &Facts) -> Option<String> {
+fn start(facts: &Facts, _: &str) -> Option<String> {
     let (base, whole) = (facts.get("start.base")?, facts.get("start.100000")?);
     Some(format!(
         "{base:.0} ms of it are there without a socket (loading and verifying programs, finding the fields of this \
@@ -79,12 +79,13 @@ fn start(facts: &Facts) -> Option<String> {
     ))
 }
 
-fn noise(facts: &Facts) -> Option<String> {
-    let (least, most) = (facts.get("noise.least")?, facts.get("noise.most")?);
+/// How far the ratio is from being known.
+fn noise(facts: &Facts, fact: &str) -> Option<String> {
+    let get = |end: &str| facts.get(&format!("{fact}.{end}")).copied();
     Some(format!(
-        "the untraced runs of these workloads spread by {:.0} to {:.0} % of their medians",
-        least * 100.0,
-        most * 100.0
+        "the middle half of the rounds gave {:.2} to {:.2}",
+        get("low")?,
+        get("high")?
     ))
 }
 
@@ -97,11 +98,11 @@ fn resident(rss: &str, anonymous: &str, facts: &Facts) -> Option<String> {
     ))
 }
 
-fn resident_idle(facts: &Facts) -> Option<String> {
+fn resident_idle(facts: &Facts, _: &str) -> Option<String> {
     resident("idle.rss", "idle.anon", facts)
 }
 
-fn resident_full(facts: &Facts) -> Option<String> {
+fn resident_full(facts: &Facts, _: &str) -> Option<String> {
     resident("agent.rss.100000", "agent.anon.100000", facts)
 }
 
@@ -128,7 +129,7 @@ const GOALS: &[Goal] = &[
         "50 sockets, one shot: times faster than netstat",
         "snapshot.50.1.netstat-bpf -anpt",
         Want::AtLeast(1.0),
-        nothing,
+        noise,
     ),
     (
         "a `-c` round at 100,000: times less CPU than netstat",
@@ -259,7 +260,7 @@ pub(crate) fn table(facts: &Facts) -> String {
             Want::AtMost(wanted) => value <= wanted,
         };
         let verdict = if met { "met" } else { "missed" };
-        let why = if met { None } else { why(facts) };
+        let why = if met { None } else { why(facts, fact) };
         let sep = if why.is_some() { ": " } else { "" };
         let why = why.unwrap_or_default();
         let _ = writeln!(

@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{goals, measure::Bench};
+use crate::{
+    goals,
+    measure::Bench,
+    stats::{median, quartiles, ratios},
+};
 
 /// The report as it grows.
 pub(crate) struct Report {
@@ -71,6 +75,17 @@ impl Report {
     /// Keeps a number for the goals.
     pub(crate) fn fact(&mut self, name: &str, value: f64) {
         self.facts.insert(name.to_owned(), value);
+    }
+
+    /// Keeps the median of the ratios of each round as a fact, and their quartiles beside it. Gives the median.
+    pub(crate) fn ratio(&mut self, name: &str, over: &[f64], under: &[f64]) -> f64 {
+        let ratios = ratios(over, under);
+        let (low, high) = quartiles(&ratios);
+        self.fact(&format!("{name}.low"), low);
+        self.fact(&format!("{name}.high"), high);
+        let ratio = median(&ratios);
+        self.fact(name, ratio);
+        ratio
     }
 
     /// Writes the file; a part goes to stdout, so that it does not replace the whole.

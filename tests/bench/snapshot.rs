@@ -13,7 +13,7 @@ use aya::sys::{Stats, enable_stats};
 use crate::{
     measure::{self, Bench, Cost, Load, cost, enter},
     report::{Report, ms, times},
-    stats::{median, paired, spread},
+    stats::{median, spread},
     tracer::{Program, Running, Tracer},
 };
 
@@ -325,7 +325,8 @@ fn table(
         let cpu: Vec<f64> = costs[index].iter().map(|c| c.cpu).collect();
         let rss: Vec<f64> = costs[index].iter().map(|c| c.rss).collect();
         let (least, most) = spread(&mine);
-        let ratio = paired(&reference, &mine);
+        let fact = format!("snapshot.{sockets}.{processes}.{name}");
+        let ratio = report.ratio(&fact, &reference, &mine);
         report.row(&[
             &format!("`{name}`"),
             &ms(median(&mine)),
@@ -335,12 +336,11 @@ fn table(
             &calls[index].map_or_else(|| "?".to_owned(), |calls| calls.to_string()),
             &times(ratio),
         ]);
-        report.fact(&format!("snapshot.{sockets}.{processes}.{name}"), ratio);
     }
     let index = |wanted: &str| names.iter().position(|name| *name == wanted);
     if let (Some(agent), Some(ss)) = (index(AGENT), index("ss -ant")) {
-        let ratio = paired(&wall(ss), &wall(agent));
-        report.fact(&format!("snapshot.{sockets}.agent_over_ss"), ratio);
+        let fact = format!("snapshot.{sockets}.agent_over_ss");
+        let ratio = report.ratio(&fact, &wall(ss), &wall(agent));
         report.text(&format!(
             "The agent's listing against `ss -ant`: {}.",
             times(ratio)

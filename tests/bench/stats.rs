@@ -20,10 +20,18 @@ pub(crate) fn spread(values: &[f64]) -> (f64, f64) {
         })
 }
 
-/// Median of the ratios of values that were measured in the same round.
-pub(crate) fn paired(over: &[f64], under: &[f64]) -> f64 {
-    let ratios: Vec<f64> = over.iter().zip(under).map(|(a, b)| a / b).collect();
-    median(&ratios)
+/// The ratios of values that were measured in the same round.
+pub(crate) fn ratios(over: &[f64], under: &[f64]) -> Vec<f64> {
+    over.iter().zip(under).map(|(a, b)| a / b).collect()
+}
+
+/// The values that a quarter of all are below, and above; 0 of none.
+pub(crate) fn quartiles(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+    let last = sorted.len().saturating_sub(1);
+    (at(last / 4), at(last - last / 4))
 }
 
 /// Least squares: `(a, b)` of `y = a + b x`.
@@ -45,8 +53,11 @@ mod tests {
     fn the_middle_of_pairs_is_not_the_ratio_of_the_middles() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(paired(&[2.0, 20.0, 3.0], &[1.0, 10.0, 1.0]), 2.0);
+        let of_pairs = ratios(&[2.0, 20.0, 3.0], &[1.0, 10.0, 1.0]);
+        assert_eq!(median(&of_pairs), 2.0);
         assert_eq!(spread(&[2.0, 1.0, 5.0]), (1.0, 5.0));
+        assert_eq!(quartiles(&[5.0, 1.0, 3.0, 2.0, 4.0]), (2.0, 4.0));
+        assert_eq!(quartiles(&[]), (0.0, 0.0));
     }
 
     #[test]
