@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::fd::{AsFd as _, AsRawFd as _},
+    thread::{self, Scope, ScopedJoinHandle},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -105,9 +106,25 @@ const MOST_THREADS: usize = 8;
 
 /// As many as there are CPUs for us; a pass of more is bound by memory.
 fn threads() -> usize {
-    std::thread::available_parallelism()
+    thread::available_parallelism()
         .map_or(1, usize::from)
         .min(MOST_THREADS)
+}
+
+/// Does a part of the reading of the kernel's types on a thread of its own.
+fn beside<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new()
+        .spawn_scoped(scope, work)
+        .context("start a thread that reads the kernel's BTF")
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
+    thread
+        .join()
+        .map_err(|_| anyhow!("a thread that reads the kernel's BTF died"))
 }
 
 /// Makes calls of the helper number `mark`, which no kernel has, calls of a kernel function. aya
@@ -145,24 +162,22 @@ impl Object {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
         // The better part of the start, each on a CPU of its own where there is one.
-        let (layout, btf, loader, handlers) = std::thread::scope(|scope| {
-            let types = scope.spawn(|| Btf::parse(&blob, aya::Endianness::default()));
+        let (layout, btf, mut loader, handlers) = thread::scope(|scope| -> Result<_> {
+            let types = beside(scope, || Btf::parse(&blob, aya::Endianness::default()))?;
             // Whatever types it is given later, it begins by parsing those of the kernel itself.
-            let loader = scope.spawn(EbpfLoader::new);
-            let layout = scope.spawn(|| layout(&blob));
+            let loader = beside(scope, EbpfLoader::new)?;
+            let layout = beside(scope, || layout(&blob))?;
             let handlers = handlers();
-            (layout.join(), types.join(), loader.join(), handlers)
-        });
-        let died = |_| anyhow!("a thread that reads the kernel's BTF died");
-        let mut loader = loader.map_err(died)?;
+            let btf = joined(types)?.context("parse the kernel's BTF")?;
+            Ok((joined(layout)??, btf, joined(loader)?, handlers))
+        })?;
         let Layout {
             globals: mut values,
             knows_tables,
             listener_bucket,
             no_lists,
             rdonly_cast,
-        } = layout.map_err(died)??;
-        let btf = btf.map_err(died)?.context("parse the kernel's BTF")?;
+        } = layout;
         values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
         values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;

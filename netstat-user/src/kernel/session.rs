@@ -100,6 +100,8 @@ pub struct Session {
     pub(super) events_of_ours: u64,
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
+    /// CPU time in which threads have taken events in, nanoseconds.
+    pub(super) taking_ns: u64,
     pub(super) trail: Trail,
     /// When the trail was last asked for.
     pub(super) looked_at: Option<Ktime>,
@@ -237,6 +239,7 @@ impl Session {
             events_of_ours: 0,
             health: Health::default(),
             check_ups: CheckUps::default(),
+            taking_ns: 0,
             trail: Trail::default(),
             looked_at: None,
             recheck: None,
@@ -345,6 +348,12 @@ impl Session {
     }
 
     pub(super) fn take(&mut self, news: &mut News) {
+        let begin = clock::thread_cpu_ns();
+        self.take_in(news);
+        self.taking_ns += clock::thread_cpu_ns() - begin;
+    }
+
+    fn take_in(&mut self, news: &mut News) {
         let Self {
             ring,
             table,
