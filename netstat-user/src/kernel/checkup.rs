@@ -27,7 +27,7 @@ const COUNTS_EVERY_NS: u64 = SECOND_NS;
 /// Between two comparisons of all rows, at least.
 const ROWS_EVERY_NS: u64 = 10 * SECOND_NS;
 /// Counts that differed are looked at again after this time: sockets are counted by the kernel a
-/// little before or after their events.
+/// little before or after their events. So are counts that could not be compared.
 const AGAIN_NS: u64 = 50_000_000;
 /// How often counts must differ in turn to be believed.
 const TIMES: u32 = 3;
@@ -116,10 +116,9 @@ impl Session {
                 Some(false) => 0,
                 None => ups.differed,
             };
-            let pause = if ups.differed > 0 {
-                AGAIN_NS
-            } else {
-                COUNTS_EVERY_NS
+            let pause = match differ {
+                Some(false) => COUNTS_EVERY_NS,
+                Some(true) | None => AGAIN_NS,
             };
             ups.counts_due = later(cpu + taking, pause);
             if ups.differed >= TIMES {
