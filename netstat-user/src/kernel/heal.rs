@@ -172,13 +172,18 @@ impl Session {
             let undecided = self.heal_from_proc(news)?;
             self.recheck = undecided.then(clock::ktime);
         }
+        self.all_compared();
+        Ok(())
+    }
+
+    /// All that this kernel shows was compared: no more is in doubt than what it does not show.
+    fn all_compared(&mut self) {
         let ours = self.netns;
         let blind = self.walk.is_none() && self.table.listed().any(|conn| conn.netns != ours);
         self.health.in_doubt = blind.then_some(Doubt::OtherNamespaces);
         if !blind {
             self.health.exact_since = this_moment();
         }
-        Ok(())
     }
 
     /// An event that contradicts the table is evidence of a loss that nobody counted. Where that
@@ -189,6 +194,11 @@ impl Session {
         let half_open = shown.half_open - self.gaps_healed.half_open;
         // A flood has its own clean-up.
         if self.purpose == Purpose::Snapshot || new == if self.in_flood() { half_open } else { 0 } {
+            // What was in doubt before the flood was known to be one is in its doubt now.
+            let counted = self.health.lost.of_sockets() > self.healed;
+            if self.in_flood() && !counted && self.health.in_doubt == Some(Doubt::Everything) {
+                self.health.in_doubt = Some(Doubt::HalfOpen);
+            }
             return Ok(());
         }
         let begin = clock::ktime();
@@ -241,7 +251,7 @@ impl Session {
     /// are too young to be judged.
     fn heal_from_proc(&mut self, news: &mut News) -> Result<bool> {
         self.take(news);
-        self.gaps_healed = self.table.contradictions();
+        let shown = self.table.contradictions();
         let netns = self.netns;
         let known = self.table.listed().filter(|conn| conn.netns == netns);
         let known: Vec<Conn> = known.copied().collect();
@@ -271,6 +281,7 @@ impl Session {
         for conn in self.untold_in_proc(news)? {
             self.table.find_proc(conn, now, &mut news.changes);
         }
+        self.gaps_healed = shown;
         Ok(young)
     }
 
@@ -278,9 +289,7 @@ impl Session {
     /// an event tells is told by the event, and what looks gone is looked at twice.
     pub(super) fn reconcile(&mut self, scope: Scope, news: &mut News) -> Result<Findings> {
         let mut findings = Findings::default();
-        if scope == Scope::Everything {
-            self.gaps_healed = self.table.contradictions();
-        }
+        let shown = self.table.contradictions();
         let mut known = self.table.held();
         if scope == Scope::HalfOpen {
             known.retain(|skaddr| self.known(*skaddr).is_some_and(|c| c.kind == Kind::Request));
@@ -334,6 +343,13 @@ impl Session {
             // A closed socket is in no chain; that it is freed shows only in the event.
             if before.state != TcpState::Close && !carried_on {
                 findings.note(Fault::Extra, before);
+            }
+        }
+        if scope == Scope::Everything {
+            self.gaps_healed = shown;
+            if self.health.in_doubt == Some(Doubt::Everything) {
+                // A healing that was put off has become needless.
+                self.all_compared();
             }
         }
         Ok(findings)

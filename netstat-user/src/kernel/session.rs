@@ -115,7 +115,7 @@ pub struct Session {
     /// Every change since some moment was sent, and the table was right about all states then.
     pub(super) hears_all: bool,
     /// Losses that a healing has dealt with.
-    healed: u64,
+    pub(super) healed: u64,
     /// Contradicting events that a comparison with the kernel has dealt with, and when the next may.
     pub(super) gaps_healed: Gaps,
     pub(super) gaps_due: Ktime,
