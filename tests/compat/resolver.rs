@@ -239,6 +239,9 @@ fn a_server_is_asked_as_the_reference_asks() {
     });
 }
 
+/// How often the reference is asked whether it shows what we have shown.
+const TRIES: usize = 5;
+
 #[test]
 fn rounds_ask_as_the_references_rounds_do() {
     Bench::run(|bench| {
@@ -290,7 +293,16 @@ fn rounds_ask_as_the_references_rounds_do() {
                 let asked = server.take();
                 assert!(asked.len() >= least, "{line} from {source}: {asked:?}");
                 if source == "proc" {
-                    bench.judge_texts(&arguments, &real, &ours);
+                    // The kernel itself counts a route's users up and down while it announces addresses.
+                    let same = (0..TRIES).find_map(|attempt| {
+                        let real = match attempt {
+                            0 => real.clone(),
+                            _ => two_rounds(OsStr::new(REFERENCE), &arguments, first, |_| {}),
+                        };
+                        (real == ours).then_some(real)
+                    });
+                    server.take();
+                    bench.judge_texts(&arguments, same.as_ref().unwrap_or(&real), &ours);
                     assert_eq!(asked[..least], real_asked[..least], "{line}");
                 }
                 for part in [0..round.len(), round.len()..least] {
