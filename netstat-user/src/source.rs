@@ -7,7 +7,7 @@ use std::{fs::File, io, net::IpAddr, path::Path, time::Duration};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    conn::types::{Conn, Direction, Owner},
+    conn::types::{Conn, Direction, Owner, TcpState},
     view::{
         by_inode::ByInode,
         row::{InetRow, UnixRow},
@@ -127,6 +127,27 @@ pub struct Fact {
     pub direction: Option<Direction>,
     /// Owner, or last owner, as far as events have told.
     pub last_owner: Option<Owner>,
+}
+
+impl Fact {
+    /// What is known of a row that was read in this state, by the kernel's number. One that went from FIN_WAIT2
+    /// to TIME_WAIT may have done so without an event: who it is is known, and since when is not.
+    #[must_use]
+    pub fn in_state(self, state: i32) -> Option<Self> {
+        let of = |state: TcpState| i32::from(state.number());
+        if i32::from(self.state) == state {
+            Some(self)
+        } else if i32::from(self.state) == of(TcpState::FinWait2) && state == of(TcpState::TimeWait)
+        {
+            Some(Self {
+                state: TcpState::TimeWait.number(),
+                in_state_ns: None,
+                ..self
+            })
+        } else {
+            None
+        }
+    }
 }
 
 /// How far a table fed by events can be believed.
@@ -254,5 +275,33 @@ pub trait SocketSource {
     /// The SELinux context of a process, for `-Z`.
     fn context(&mut self, pid: u32) -> Option<Box<[u8]>> {
         crate::proc::context(Path::new("/proc"), pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_told_of_its_state_and_of_the_one_that_comes_unseen() {
+        let fact = |state: TcpState, in_state_ns| Fact {
+            state: state.number(),
+            in_state_ns,
+            direction: Some(Direction::Out),
+            last_owner: None,
+        };
+        let half_closed = fact(TcpState::FinWait2, Some(7));
+        let number = |state: TcpState| i32::from(state.number());
+        assert_eq!(
+            half_closed.in_state(number(TcpState::FinWait2)),
+            Some(half_closed)
+        );
+        let closed = fact(TcpState::TimeWait, None);
+        assert_eq!(
+            half_closed.in_state(number(TcpState::TimeWait)),
+            Some(closed)
+        );
+        assert_eq!(half_closed.in_state(number(TcpState::Established)), None);
+        assert_eq!(closed.in_state(number(TcpState::FinWait2)), None);
     }
 }

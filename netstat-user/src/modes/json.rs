@@ -164,12 +164,12 @@ pub(super) fn round(
         }))?;
         rows.retain(|row| inet::shown(options, table, row));
         for row in rows {
-            let fact = facts.get(&Ends::of(table, &row)).and_then(Option::as_ref);
-            let fact = fact.filter(|fact| i32::from(fact.state) == row.state);
+            let fact = facts.get(&Ends::of(table, &row)).copied().flatten();
+            let fact = fact.and_then(|fact| fact.in_state(row.state));
             let program = fact.and_then(|fact| fact.last_owner);
             let program = program.and_then(Gather::program);
             let held = gather.held(row.inode);
-            sockets.push(Inet::new(netns, table, &row, fact, held, program));
+            sockets.push(Inet::new(netns, table, &row, fact.as_ref(), held, program));
         }
     }
     let mut unix_sockets = Vec::new();
