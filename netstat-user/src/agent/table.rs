@@ -458,14 +458,16 @@ fn poll(files: [BorrowedFd<'_>; 3], at_most: Duration) -> Result<[bool; 3]> {
     Ok(polls.map(|poll| poll.revents != 0))
 }
 
+/// The number after a name in a file of /proc with a line for each.
+fn number_after(name: &str, text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line?.split_whitespace().next()?.parse().ok()
+}
+
 /// The agent's own cost.
 pub(super) fn process() -> Process {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number.and_then(|number| number.parse().ok()).unwrap_or(0)
-    };
+    let field = |name| number_after(name, &status).unwrap_or(0);
     let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     Process {
         cpu_ns: clock::cpu_ns(),
@@ -486,11 +488,8 @@ fn maps_bytes() -> u64 {
     let texts = open.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
     // By map, of which there may be several descriptors; a program has a `memlock` and no `map_id`.
     let maps = texts.filter_map(|text| {
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line?.trim().parse::<u64>().ok()
-        };
-        Some((field("map_id:")?, field("memlock:")?))
+        let map = number_after("map_id:", &text)?;
+        Some((map, number_after("memlock:", &text)?))
     });
     maps.collect::<BTreeMap<_, _>>().values().sum()
 }
