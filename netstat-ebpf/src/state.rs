@@ -174,13 +174,17 @@ fn first_copy_saw(sk: *const u8, old: u8, new: u8) -> bool {
     }
 }
 
-/// `tcp:tcp_destroy_sock`: the socket's address may name another socket after this.
+/// `tcp:tcp_destroy_sock`: the socket's address may name another socket after this. Only the log
+/// needs it: a socket has gone to CLOSE before, and a table that prints no log drops it then.
 ///
 /// Since: Linux 4.16 (tp_btf 5.5).
 /// Context: process or softirq, bottom halves off, so one copy is enough.
 /// Source: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_ipv4.c#L2543>
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn tcp_destroy(ctx: BtfTracePointContext) -> i32 {
+    if !every_change() {
+        return 0;
+    }
     let sk: *const u8 = ctx.arg(0);
     let Some(mut slot) = EVENTS.reserve::<DestroyEvent>(0) else {
         count(Counter::RingFull);

@@ -1,6 +1,6 @@
 //! What a busy host pays: throughput of workloads with nothing, with us, with our peers.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use aya::sys::{Stats, enable_stats};
@@ -74,8 +74,9 @@ impl Runs {
         tracer: &Running,
     ) -> Result<f64> {
         let cpu = || tracer.pid().map_or(Ok(0.0), measure::cpu_of);
+        let load = workload(arguments, seconds)?;
         let before = cpu()?;
-        let (count, seconds) = workload(arguments, seconds)?;
+        let (count, seconds) = load.finish()?;
         self.readers[at][index].push((cpu()? - before) / count * 1e9);
         self.times[at][index].push(seconds / count * 1e9);
         Ok(count)
@@ -247,10 +248,11 @@ const WHOLE: &str = "1";
 const HALF: &str = "0.5";
 const QUARTER: &str = "0.25";
 
-fn workload(arguments: &[&str], seconds: &str) -> Result<(f64, f64)> {
+/// Starts one, and waits until it begins.
+fn workload(arguments: &[&str], seconds: &str) -> Result<Load> {
     let mut all = arguments.to_vec();
     all.extend(["--seconds", seconds]);
-    Load::start(&all)?.finish()
+    Load::start(&all)
 }
 
 /// Nanoseconds for one run of each BPF program.
@@ -258,8 +260,8 @@ fn programs(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()
     report.subheading("Nanoseconds for one run of a BPF program");
     report.text(
         "The kernel's own statistics (`BPF_ENABLE_STATS`), in runs of their own: reading the \
-         clock twice is part of each number. Programs on timers run for every timer of the host; those \
-         that are not a socket's end after two loads.",
+         clock twice is part of each number. In brackets how often it runs for one operation. Programs on \
+         timers run for every timer of the host; those that are not a socket's end after two loads.",
     );
     let kept = enable_stats(Stats::RunTime).context("keep BPF statistics")?;
     programs_of(bench, report, tracers)?;
@@ -267,24 +269,39 @@ fn programs(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()
     idle(bench, report)
 }
 
+/// What the statistics are taken of: the workloads, and the storm without a second thread.
+fn measured() -> Vec<(&'static str, Vec<&'static str>, bool)> {
+    let all = WORKLOADS.iter();
+    let mut all: Vec<_> = all
+        .map(|(name, _, arguments, stateful)| (*name, arguments.to_vec(), *stateful))
+        .collect();
+    all.insert(1, (ALONE, vec!["storm", "--threads", "1"], true));
+    all
+}
+
+/// Nobody else wants the ring of events then.
+const ALONE: &str = "storm, one thread";
+/// Columns of the table; the goals use all.
+const SHOWN: [&str; 5] = ["storm", ALONE, "close", "ping-pong 100", "bulk"];
+
 fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
-    report.columns(&[
-        "tracer",
-        "program",
-        "storm",
-        "runs",
-        "close",
-        "runs",
-        "ping-pong",
-        "runs",
-    ]);
+    report.columns(&[&["tracer", "program"], SHOWN.as_slice()].concat());
     for tracer in tracers.iter().copied().filter(|t| *t != Tracer::Nothing) {
-        let mut rows: Vec<(String, Vec<(f64, u64)>)> = Vec::new();
-        let loads: [&[&str]; 3] = [&["storm"], &["close"], &["ping-pong", "--sockets", "200"]];
-        for (column, arguments) in loads.into_iter().enumerate() {
+        let peer = matches!(tracer, Tracer::Tcpstates | Tracer::Bpftrace);
+        let mut rows: BTreeMap<String, BTreeMap<&str, String>> = BTreeMap::new();
+        for (name, arguments, stateful) in measured() {
+            if peer && !stateful {
+                continue;
+            }
             let running = Running::start(bench, tracer)?;
+            let time = if bench.quick || !stateful {
+                HALF
+            } else {
+                WHOLE
+            };
+            let load = workload(&arguments, time)?;
             let before = running.programs()?;
-            let (count, _) = workload(arguments, if bench.quick { HALF } else { WHOLE })?;
+            let (count, _) = load.finish()?;
             let (mut all_runs, mut all_ns) = (0, 0);
             for program in running.programs()? {
                 let then = before.iter().find(|then| then.id == program.id);
@@ -292,38 +309,28 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
                 let (runs, ns) = (program.runs - runs, program.nanoseconds - ns);
                 all_runs += runs;
                 all_ns += ns;
-                let each = if runs == 0 {
-                    0.0
-                } else {
-                    ns as f64 / runs as f64
-                };
-                match rows.iter_mut().find(|row| row.0 == program.name) {
-                    Some(row) => row.1.push((each, runs)),
-                    None => rows.push((program.name.clone(), vec![(each, runs)])),
-                }
-                if runs > 0 {
-                    report.fact(&format!("ns.{tracer:?}.{}.{column}", program.name), each);
+                if runs > 100 {
+                    let each = ns as f64 / runs as f64;
+                    report.fact(&format!("ns.{tracer:?}.{}.{name}", program.name), each);
+                    let cell = format!("{each:.0} ({:.2})", runs as f64 / count);
+                    rows.entry(program.name).or_default().insert(name, cell);
                 }
             }
             running.stop()?;
-            if column == 0 {
-                report.fact(&format!("storm.runs.{tracer:?}"), all_runs as f64 / count);
-                report.fact(&format!("storm.programs.{tracer:?}"), all_ns as f64 / count);
-            }
+            report.fact(&format!("{name}.runs.{tracer:?}"), all_runs as f64 / count);
+            report.fact(
+                &format!("{name}.programs.{tracer:?}"),
+                all_ns as f64 / count,
+            );
         }
-        rows.retain(|(_, columns)| columns.iter().any(|(_, runs)| *runs > 100));
-        for (name, columns) in rows {
-            let mut cells = vec![tracer.name().to_owned(), format!("`{name}`")];
-            for (each, runs) in columns {
-                cells.push(if runs == 0 {
-                    String::new()
-                } else {
-                    format!("{each:.0}")
-                });
-                cells.push(runs.to_string());
+        for (program, mut cells) in rows {
+            let cells = SHOWN.map(|name| cells.remove(name).unwrap_or_default());
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                let program = format!("`{program}`");
+                let mut row = vec![tracer.name(), program.as_str()];
+                row.extend(cells.iter().map(String::as_str));
+                report.row(&row);
             }
-            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-            report.row(&cells);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
+    sync::{Arc, Barrier},
     thread,
     time::{Duration, Instant},
 };
@@ -49,7 +50,7 @@ pub(crate) struct Options {
     seconds: f64,
 }
 
-/// Runs a workload. Prints `ready` before it begins and `COUNT NANOSECONDS` after it.
+/// Runs a workload. Prints `ready` when it begins and `COUNT NANOSECONDS` after it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     // SAFETY: no other thread runs yet.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
@@ -65,44 +66,70 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return hold(options);
     }
     may_open(options.sockets)?;
-    println!("ready");
-    let time = Duration::from_secs_f64(options.seconds);
-    let begin = Instant::now();
+    let gate = Arc::new(Gate {
+        all: Barrier::new(options.threads),
+        time: Duration::from_secs_f64(options.seconds),
+    });
     let workers: Vec<_> = (0..options.threads)
         .map(|worker| {
             let (kind, sockets) = (options.kind, options.sockets / options.threads);
-            thread::spawn(move || work(kind, sockets, worker, begin + time))
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || work(kind, sockets, worker, &gate))
         })
         .collect();
-    let mut count = 0;
+    let (mut count, mut longest) = (0, Duration::ZERO);
     for worker in workers {
-        count += worker
+        let (times, took) = worker
             .join()
             .map_err(|_| anyhow::anyhow!("a worker died"))??;
+        count += times;
+        longest = longest.max(took);
     }
-    println!("{count} {}", begin.elapsed().as_nanos());
+    println!("{count} {}", longest.as_nanos());
     Ok(())
 }
 
-/// Repeats one thing until the deadline; looks at the clock every `chunk` times.
-fn repeat(end: Instant, chunk: u64, mut once: impl FnMut(u64) -> Result<()>) -> Result<u64> {
-    let mut count = 0;
-    while Instant::now() < end {
-        for _ in 0..chunk {
-            once(count)?;
-            count += 1;
-        }
-    }
-    Ok(count)
+/// Where the workers wait for each other once their sockets stand.
+struct Gate {
+    all: Barrier,
+    time: Duration,
 }
 
-fn work(kind: Kind, sockets: usize, worker: usize, end: Instant) -> Result<u64> {
+/// In which a tracer takes in what the workers have set up: that is no part of the workload.
+const REST: Duration = Duration::from_millis(100);
+
+impl Gate {
+    /// Repeats one thing until the time is over; looks at the clock every `chunk` times. Gives how
+    /// often, and how long that took. What the workers set up before it and drop after it is not in it.
+    fn repeat(
+        &self,
+        chunk: u64,
+        mut once: impl FnMut(u64) -> Result<()>,
+    ) -> Result<(u64, Duration)> {
+        let leads = self.all.wait().is_leader();
+        thread::sleep(REST);
+        if leads {
+            println!("ready");
+        }
+        let begin = Instant::now();
+        let mut count = 0;
+        while begin.elapsed() < self.time {
+            for _ in 0..chunk {
+                once(count)?;
+                count += 1;
+            }
+        }
+        Ok((count, begin.elapsed()))
+    }
+}
+
+fn work(kind: Kind, sockets: usize, worker: usize, gate: &Gate) -> Result<(u64, Duration)> {
     match kind {
         Kind::Hold => bail!("hold is no repetition"),
         Kind::Storm => {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let address = listener.local_addr()?;
-            repeat(end, 16, |_| {
+            gate.repeat(16, |_| {
                 let client = TcpStream::connect(address)?;
                 let (server, _) = listener.accept()?;
                 abort(client)?;
@@ -113,7 +140,7 @@ fn work(kind: Kind, sockets: usize, worker: usize, end: Instant) -> Result<u64> 
         Kind::Close => {
             let listener = TcpListener::bind("0.0.0.0:0")?;
             let port = listener.local_addr()?.port();
-            repeat(end, 16, |count| {
+            gate.repeat(16, |count| {
                 // Another destination for each: TIME_WAIT must not use up the ports of one.
                 let last = (count % 250) as u8 + 1;
                 let third = worker as u8 + 1;
@@ -131,21 +158,24 @@ fn work(kind: Kind, sockets: usize, worker: usize, end: Instant) -> Result<u64> 
             let mut pairs = connections(sockets / 2)?;
             let mut byte = [1];
             let len = pairs.len() as u64;
-            repeat(end, 16, |count| {
+            let done = gate.repeat(16, |count| {
                 let (client, server) = &mut pairs[(count % len) as usize];
                 client.write_all(&byte)?;
                 server.read_exact(&mut byte)?;
                 server.write_all(&byte)?;
                 client.read_exact(&mut byte)?;
                 Ok(())
-            })
+            });
+            // They are closed with the process: what a tracer has of it comes after the count.
+            std::mem::forget(pairs);
+            done
         }
-        Kind::Bulk => bulk(end),
+        Kind::Bulk => bulk(gate),
         Kind::Udp => {
             let socket = UdpSocket::bind("127.0.0.1:0")?;
             socket.connect(socket.local_addr()?)?;
             let mut byte = [1];
-            repeat(end, 64, |_| {
+            gate.repeat(64, |_| {
                 socket.send(&byte)?;
                 socket.recv(&mut byte)?;
                 Ok(())
@@ -154,18 +184,18 @@ fn work(kind: Kind, sockets: usize, worker: usize, end: Instant) -> Result<u64> 
         Kind::Unix => {
             let (mut one, mut other) = UnixStream::pair()?;
             let mut byte = [1];
-            repeat(end, 64, |_| {
+            gate.repeat(64, |_| {
                 one.write_all(&byte)?;
                 other.read_exact(&mut byte)?;
                 Ok(())
             })
         }
-        Kind::Getppid => repeat(end, 1024, |_| {
+        Kind::Getppid => gate.repeat(1024, |_| {
             // SAFETY: no precondition.
             unsafe { libc::syscall(libc::SYS_getppid) };
             Ok(())
         }),
-        Kind::Open => repeat(end, 64, |_| {
+        Kind::Open => gate.repeat(64, |_| {
             drop(fs::File::open("/dev/null")?);
             Ok(())
         }),
@@ -173,11 +203,11 @@ fn work(kind: Kind, sockets: usize, worker: usize, end: Instant) -> Result<u64> 
 }
 
 /// Counts blocks of 64 KiB: a full send buffer is emptied by the same thread, in turns.
-fn bulk(end: Instant) -> Result<u64> {
+fn bulk(gate: &Gate) -> Result<(u64, Duration)> {
     let (mut client, mut server) = connections(1)?.pop().context("one connection")?;
     let block = vec![7; 64 << 10];
     let mut back = vec![0; 64 << 10];
-    repeat(end, 4, |_| {
+    gate.repeat(4, |_| {
         client.write_all(&block)?;
         server.read_exact(&mut back)?;
         Ok(())

@@ -18,6 +18,9 @@ use crate::measure::Bench;
 const BPFTRACE: &str = "tracepoint:sock:inet_sock_set_state { \
     printf(\"%llu %s %d %d %d -> %d\\n\", nsecs, comm, pid, args->sport, args->oldstate, args->newstate); }";
 
+/// For the seed, and the last attachments.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// A way to be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tracer {
@@ -137,6 +140,8 @@ impl Running {
             err,
         };
         let Some(mut command) = tracer.command(bench) else {
+            // What the others get to rest the machine gets.
+            thread::sleep(SETTLE);
             return Ok(running);
         };
         if let Some(netns) = netns {
@@ -167,8 +172,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        // The seed, and the last attachments.
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(SETTLE);
         Ok(running)
     }
 

@@ -61,7 +61,7 @@ impl Table {
             rows[usize::from(row.family == AF_INET6)].push(wire(row, tick_ns));
         })?;
         let about = about(session, &look, audit.walk, &mut news)?;
-        self.hear(news);
+        self.hear(&mut news);
         let health = self.session.health();
         let count = rows.iter().map(Vec::len).sum::<usize>();
         let _ = answer.send(Part::Head(Head {

@@ -161,11 +161,14 @@ impl Feeds {
         }
     }
 
-    /// What the session has told. Nothing is kept while nobody follows.
-    pub(super) fn hear(&mut self, mut news: News) {
+    /// Takes what the session has told. Nothing is kept while nobody follows.
+    pub(super) fn hear(&mut self, news: &mut News) {
         if matches!(self.phase, Phase::On(_)) {
             self.pending.changes.append(&mut news.changes);
             self.pending.processes.append(&mut news.processes);
+        } else {
+            news.changes.clear();
+            news.processes.clear();
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) const PART: usize = 1024;
 const IDLE: Duration = Duration::from_secs(1);
 /// How long events gather before they are taken in while nobody asks.
 const GATHER: Duration = Duration::from_millis(20);
+/// Room for so many changes is kept from one drain to the next: made anew, each page of it would fault.
+const ROOM: usize = 8192;
 
 /// The table thread's own.
 pub struct Table {
@@ -58,6 +60,8 @@ pub struct Table {
     drain_errors: u64,
     pub(super) tally: Tally,
     feeds: Feeds,
+    /// Empty between two drains.
+    news: News,
     /// Listeners that the metrics show by themselves.
     pub(super) shown: BTreeSet<Listener>,
 }
@@ -85,6 +89,7 @@ impl Table {
             drain_errors: 0,
             tally: Tally::default(),
             feeds: Feeds::new(),
+            news: News::default(),
             shown: BTreeSet::new(),
         }
     }
@@ -160,16 +165,19 @@ impl Table {
 
     /// Takes in what has happened.
     fn drain(&mut self) {
-        let mut news = News::default();
+        let mut news = std::mem::take(&mut self.news);
         if self.session.drain(&mut news).is_err() {
             // The loss is still there to be found the next time.
             self.drain_errors += 1;
         }
-        self.hear(news);
+        self.hear(&mut news);
+        news.changes.shrink_to(ROOM);
+        news.processes.shrink_to(ROOM);
+        self.news = news;
     }
 
-    /// Counts what has happened, and keeps it for those who follow the log.
-    pub(super) fn hear(&mut self, news: News) {
+    /// Counts what has happened, and keeps it for those who follow the log. Leaves nothing of it.
+    pub(super) fn hear(&mut self, news: &mut News) {
         news.changes
             .iter()
             .for_each(|change| self.tally.add(change));
@@ -266,7 +274,7 @@ impl Table {
     fn holders(&mut self, jobs: &[&SnapshotJob]) -> Result<usize> {
         let mut news = News::default();
         let found = self.session.holders(&mut news)?;
-        self.hear(news);
+        self.hear(&mut news);
         self.holders_before = found.len();
         for part in found.chunks(PART) {
             let part = part.iter().map(|&(inode, pid)| Holder {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::quality::RandomState;
 use netstat_common::{
     event::{
         KIND_DESTROY, KIND_REQ_CANCEL, KIND_REQ_START, KIND_STATE, KIND_TW_CANCEL, KIND_TW_START,
@@ -69,8 +70,8 @@ pub(super) type Tuple = (u32, Endpoint, Endpoint);
 #[derive(Default)]
 pub struct ConnTable {
     pub(super) entries: Entries,
-    /// Who carries a pair of endpoints now.
-    pub(super) tuples: HashMap<Tuple, SockId>,
+    /// Who carries a pair of endpoints now. Peers choose these keys, so the hash has a secret of its own.
+    pub(super) tuples: HashMap<Tuple, SockId, RandomState>,
     /// Listeners by namespace and port.
     pub(super) listeners: BTreeMap<(u32, u16), BTreeSet<SockId>>,
     /// Minisocks in limbo, by the time of their cancellation.

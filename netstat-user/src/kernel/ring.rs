@@ -22,6 +22,9 @@ const DISCARDED: u32 = 1 << 30;
 const HEADER: usize = 8;
 /// How much is mapped at a time, bytes. Moving the window costs as much as some hundred records.
 const WINDOW: usize = 1 << 20;
+/// How much is read before the programs are told that its room is free, bytes. Each of them looks at
+/// the consumer's position, so each step of it costs the next event a miss of the cache.
+const STEP: u64 = 4096;
 
 /// The ring, and the two positions that say what is in it.
 pub struct Ring {
@@ -74,11 +77,26 @@ impl Ring {
     /// mmap(2) of the window. The rest is left in the ring.
     pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         let goal = self.produced();
-        while self.consumed() < goal {
-            if !self.next(&mut sink)? {
-                std::thread::yield_now();
+        let mut at = self.consumed();
+        while at < goal {
+            match self.next(at, &mut sink) {
+                Ok(Some(behind)) => {
+                    at = behind;
+                    if at - self.consumed() >= STEP {
+                        self.free(at);
+                    }
+                }
+                Ok(None) => {
+                    self.free(at);
+                    std::thread::yield_now();
+                }
+                Err(error) => {
+                    self.free(at);
+                    return Err(error);
+                }
             }
         }
+        self.free(at);
         Ok(())
     }
 
@@ -87,15 +105,14 @@ impl Ring {
         self.produced() != self.consumed()
     }
 
-    /// Takes the record at the consumer's position, which is before the producer's. Gives whether it
-    /// could: not while it is being written.
-    fn next(&mut self, sink: &mut impl FnMut(&[u8])) -> io::Result<bool> {
-        let at = self.consumed();
+    /// Gives the record at a position between the consumer's and the producer's to `sink`. Gives the
+    /// position behind it; `None` while it is being written.
+    fn next(&mut self, at: u64, sink: &mut impl FnMut(&[u8])) -> io::Result<Option<u64>> {
         // Smaller than the ring, whose size fits.
         let place = at as usize & (self.size - 1);
         let header = self.words(place, HEADER)?[0].load(Ordering::Acquire);
         if header & BUSY != 0 {
-            return Ok(false);
+            return Ok(None);
         }
         let len = (header & !(BUSY | DISCARDED)) as usize;
         let whole = (HEADER + len).next_multiple_of(HEADER);
@@ -105,9 +122,14 @@ impl Ring {
             // was submitted before the consumer's position has passed it.
             sink(unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), len) });
         }
-        let consumed = at + whole as u64;
-        self.consumer.get()[0].store(consumed, Ordering::Release);
-        Ok(true)
+        Ok(Some(at + whole as u64))
+    }
+
+    /// Moves the consumer's position: what is before it may be written anew.
+    fn free(&mut self, to: u64) {
+        if to != self.consumed() {
+            self.consumer.get()[0].store(to, Ordering::Release);
+        }
     }
 
     /// The data from `place` on, `bytes` of it or more.
