@@ -218,7 +218,7 @@ fn stateful(bench: &Bench, tracers: &[Tracer], runs: &mut Runs) -> Result<()> {
 
 /// The rest. A peer that only hooks TCP states is not asked about it.
 fn others(bench: &Bench, tracers: &[Tracer], runs: &mut Runs) -> Result<()> {
-    let rounds = if bench.quick { 3 } else { 31 };
+    let rounds = if bench.quick { 3 } else { 21 };
     let mut order: Vec<_> = tracers
         .iter()
         .enumerate()
