@@ -64,6 +64,14 @@ impl Row {
     pub fn orphan(self) -> Self {
         Self {
             uid: if kernel() < (6, 18) { 0 } else { self.uid },
+            ..self.request()
+        }
+    }
+
+    /// Of a request socket, which has its listener's user.
+    #[must_use]
+    pub fn request(self) -> Self {
+        Self {
             inode: false,
             owner: None,
             ..self

@@ -204,7 +204,7 @@ impl<'a> Stage<'a> {
         let kernel = SocketAddr::new(kernel_facing(own.ip()), address.port());
         let mut peer = Peer::calls(self.net.tun(), own, kernel);
         if way == Way::SynRecv {
-            let row = self.row(&peer, "SYN_RECV").orphan().on("on");
+            let row = self.row(&peer, "SYN_RECV").request().on("on");
             let listener = self.listener_row(address, 0);
             return self.scene(Some(peer), vec![listener, row]);
         }
