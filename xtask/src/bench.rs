@@ -13,7 +13,7 @@ use crate::{
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Fewer and shorter runs: five minutes instead of fifteen
+    /// Fewer and shorter runs: a part of the forty minutes
     #[arg(long)]
     quick: bool,
     /// Only one section, printed on stdout: snapshot, hot or scale
