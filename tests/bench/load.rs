@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
-    sync::{Arc, Barrier},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -66,51 +66,69 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return hold(options);
     }
     may_open(options.sockets)?;
-    let gate = Arc::new(Gate {
-        all: Barrier::new(options.threads),
-        time: Duration::from_secs_f64(options.seconds),
-    });
-    let workers: Vec<_> = (0..options.threads)
-        .map(|worker| {
-            let (kind, sockets) = (options.kind, options.sockets / options.threads);
-            let gate = Arc::clone(&gate);
-            thread::spawn(move || work(kind, sockets, worker, &gate))
-        })
-        .collect();
+    let time = Duration::from_secs_f64(options.seconds);
+    let sockets = options.sockets / options.threads;
+    let (mut stand, mut go, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+    for worker in 0..options.threads {
+        let (ready, stands) = mpsc::channel();
+        let (goes, begin) = mpsc::channel();
+        stand.push(stands);
+        go.push(goes);
+        let (kind, gate) = (options.kind, Gate { ready, begin, time });
+        workers.push(thread::spawn(move || work(kind, sockets, worker, gate)));
+    }
+    // One that fails before has hung up: then the others are not let in, and end too.
+    if stand.iter().all(|worker| worker.recv().is_ok()) {
+        thread::sleep(REST);
+        println!("ready");
+        for worker in &go {
+            // Who has failed since says so below.
+            let _ = worker.send(());
+        }
+    }
+    drop(go);
     let (mut count, mut longest) = (0, Duration::ZERO);
+    let mut failures = Vec::new();
     for worker in workers {
-        let (times, took) = worker
-            .join()
-            .map_err(|_| anyhow::anyhow!("a worker died"))??;
-        count += times;
-        longest = longest.max(took);
+        match worker.join() {
+            Ok(Ok((times, took))) => {
+                count += times;
+                longest = longest.max(took);
+            }
+            Ok(Err(error)) => failures.push(format!("{error:#}")),
+            Err(_) => failures.push("a worker panicked".to_owned()),
+        }
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
     }
     println!("{count} {}", longest.as_nanos());
     Ok(())
 }
 
-/// Where the workers wait for each other once their sockets stand.
-struct Gate {
-    all: Barrier,
-    time: Duration,
-}
-
 /// In which a tracer takes in what the workers have set up: that is no part of the workload.
 const REST: Duration = Duration::from_millis(100);
 
+/// Where a worker waits for the others once its sockets stand.
+struct Gate {
+    ready: mpsc::Sender<()>,
+    begin: mpsc::Receiver<()>,
+    time: Duration,
+}
+
 impl Gate {
     /// Repeats one thing until the time is over; looks at the clock every `chunk` times. Gives how
-    /// often, and how long that took. What the workers set up before it and drop after it is not in it.
+    /// often, and how long that took. What the worker set up before it and drops after it is not in it.
     fn repeat(
-        &self,
+        self,
         chunk: u64,
         mut once: impl FnMut(u64) -> Result<()>,
     ) -> Result<(u64, Duration)> {
-        let leads = self.all.wait().is_leader();
-        thread::sleep(REST);
-        if leads {
-            println!("ready");
-        }
+        // Where nobody listens any more, nobody lets in either.
+        let _ = self.ready.send(());
+        self.begin
+            .recv()
+            .context("another worker could not begin")?;
         let begin = Instant::now();
         let mut count = 0;
         while begin.elapsed() < self.time {
@@ -123,7 +141,7 @@ impl Gate {
     }
 }
 
-fn work(kind: Kind, sockets: usize, worker: usize, gate: &Gate) -> Result<(u64, Duration)> {
+fn work(kind: Kind, sockets: usize, worker: usize, gate: Gate) -> Result<(u64, Duration)> {
     match kind {
         Kind::Hold => bail!("hold is no repetition"),
         Kind::Storm => {
@@ -203,7 +221,7 @@ fn work(kind: Kind, sockets: usize, worker: usize, gate: &Gate) -> Result<(u64, 
 }
 
 /// Counts blocks of 64 KiB: a full send buffer is emptied by the same thread, in turns.
-fn bulk(gate: &Gate) -> Result<(u64, Duration)> {
+fn bulk(gate: Gate) -> Result<(u64, Duration)> {
     let (mut client, mut server) = connections(1)?.pop().context("one connection")?;
     let block = vec![7; 64 << 10];
     let mut back = vec![0; 64 << 10];

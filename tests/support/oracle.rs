@@ -69,10 +69,9 @@ pub fn ours(net: &Net, args: &[&str]) -> Output {
 /// With a readable difference.
 #[track_caller]
 pub fn assert_same(net: &Net, args: &[&str]) -> usize {
-    let rows = try_same(net, args).unwrap_or_else(|difference| panic!("{difference}"));
+    let both = try_same(net, args);
     // Each was compared with netstat at its own time: a TIME_WAIT row may have ended in between.
-    let [rows, again] = rows;
-    rows.min(again)
+    told(&args.join(" "), both.map(|[rows, again]| rows.min(again)))
 }
 
 /// As [`assert_same`]; the difference is told instead. Gives the numbers of rows from the two
@@ -95,7 +94,10 @@ pub fn try_same(net: &Net, args: &[&str]) -> Result<[usize; 2], String> {
 /// it would show on stderr.
 #[track_caller]
 pub fn assert_same_by_agent(net: &Net, agent: &Agent, args: &[&str]) -> usize {
-    try_same_by_agent(net, agent, args).unwrap_or_else(|difference| panic!("{difference}"))
+    told(
+        &format!("{} from the agent", args.join(" ")),
+        try_same_by_agent(net, agent, args),
+    )
 }
 
 /// As [`assert_same_by_agent`]; the difference is told instead.
@@ -164,7 +166,7 @@ fn assert_same_as(net: &Net, uid: u32, args: &[&str], change: impl Fn(&mut Comma
 /// With a readable difference.
 #[track_caller]
 pub fn assert_live(net: &Net, lives: &mut [Continuous]) -> usize {
-    try_live(net, lives).unwrap_or_else(|difference| panic!("{difference}"))
+    told("-c", try_live(net, lives))
 }
 
 /// As [`assert_live`]; the difference is told instead.
@@ -196,7 +198,18 @@ pub fn try_live(net: &Net, lives: &mut [Continuous]) -> Result<usize, String> {
 /// Takes triples of REAL, OURS, REAL until each says whether it agrees; returns the rows compared.
 #[track_caller]
 fn settle(what: &str, take: impl FnMut() -> Vec<[Output; 3]>) -> usize {
-    try_settle(what, take).unwrap_or_else(|difference| panic!("{difference}"))
+    told(what, try_settle(what, take))
+}
+
+/// Says how many rows were compared, for `--show-output` to sum.
+///
+/// # Panics
+/// With a difference.
+#[track_caller]
+fn told(what: &str, compared: Result<usize, String>) -> usize {
+    let rows = compared.unwrap_or_else(|difference| panic!("{difference}"));
+    println!("{what}: {rows} rows compared");
+    rows
 }
 
 fn try_settle(what: &str, mut take: impl FnMut() -> Vec<[Output; 3]>) -> Result<usize, String> {

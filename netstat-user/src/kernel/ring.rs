@@ -78,26 +78,25 @@ impl Ring {
     pub fn drain(&mut self, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
         let goal = self.produced();
         let mut at = self.consumed();
-        while at < goal {
+        let done = loop {
+            if at >= goal {
+                break Ok(());
+            }
             match self.next(at, &mut sink) {
-                Ok(Some(behind)) => {
-                    at = behind;
-                    if at - self.consumed() >= STEP {
-                        self.free(at);
-                    }
-                }
+                Ok(Some(behind)) => at = behind,
+                // What is read is free before the wait: an event that finds no room is lost.
                 Ok(None) => {
                     self.free(at);
                     std::thread::yield_now();
                 }
-                Err(error) => {
-                    self.free(at);
-                    return Err(error);
-                }
+                Err(error) => break Err(error),
             }
-        }
+            if at - self.consumed() >= STEP {
+                self.free(at);
+            }
+        };
         self.free(at);
-        Ok(())
+        done
     }
 
     /// Whether a record is there or being written.
