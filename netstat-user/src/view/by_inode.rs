@@ -6,20 +6,32 @@ use rustc_hash::FxHashMap;
 
 /// Names by inode; the first that is given for an inode stays.
 ///
-/// A name is stored once. Where the inodes stand close together, as those of one server do, each
-/// costs four bytes beside it, and looking one up is one access to memory that fits into a
-/// cache of the processor; a hash table of 100,000 entries does not.
+/// A name is stored once. Where inodes stand close together, as those of one server do, each costs
+/// four bytes beside it, and looking one up is one access to memory that fits into a cache of the
+/// processor; a hash table of 100,000 entries does not.
 #[derive(Clone, Debug, Default)]
 pub struct ByInode {
     names: Vec<Rc<[u8]>>,
+    /// By their first inode, none of which is in another.
+    runs: Vec<Run>,
+    /// Inodes that are in no run.
+    others: FxHashMap<u64, u32>,
+    len: usize,
+}
+
+/// Inodes that stand close together. Those of long ago stand far from those of now.
+#[derive(Clone, Debug)]
+struct Run {
     /// Inode of the first place.
     base: u64,
     /// Number of a name, from 1; 0 for none.
     places: Vec<u32>,
-    /// Inodes that have no place.
-    others: FxHashMap<u64, u32>,
-    len: usize,
+    /// How many have one.
+    named: usize,
 }
+
+/// The most runs: each is looked through before the hash table is asked.
+const RUNS: usize = 16;
 
 /// A name that was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +47,14 @@ impl ByInode {
 
     /// Names an inode, unless it has a name. Inodes that come in ascending order cost the least.
     pub fn insert(&mut self, inode: u64, NameId(name): NameId) {
-        if self.len == 0 {
-            self.base = inode;
-        }
         if self.contains(inode) {
             return;
         }
-        match self.place(inode).or_else(|| self.make_place(inode)) {
-            Some(place) => self.places[place] = name,
+        match self.make_place(inode) {
+            Some((run, place)) => {
+                run.places[place] = name;
+                run.named += 1;
+            }
             None => {
                 self.others.insert(inode, name);
             }
@@ -65,7 +77,10 @@ impl ByInode {
 
     /// All inodes that have a name, with it.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        let places = (self.base..).zip(&self.places);
+        let places = self.runs.iter().flat_map(|run| {
+            let places = run.places.iter().enumerate();
+            places.map(|(place, number)| (run.base + place as u64, number))
+        });
         let others = self.others.iter().map(|(inode, name)| (*inode, name));
         places.chain(others).filter_map(|(inode, number)| {
             let name = self.names.get((*number as usize).checked_sub(1)?)?;
@@ -79,26 +94,58 @@ impl ByInode {
         self.len == 0
     }
 
-    fn place(&self, inode: u64) -> Option<usize> {
-        let place = usize::try_from(inode.checked_sub(self.base)?).ok()?;
-        (place < self.places.len()).then_some(place)
+    /// How many runs begin at an inode or before it: the last of them may have it.
+    #[inline]
+    fn runs_until(&self, inode: u64) -> usize {
+        match self.runs.last() {
+            // Most are of now.
+            Some(last) if last.base <= inode => self.runs.len(),
+            _ => self.runs.partition_point(|run| run.base <= inode),
+        }
     }
 
-    /// Makes places up to an inode's, unless most of them would stay free.
-    fn make_place(&mut self, inode: u64) -> Option<usize> {
+    /// The place of an inode, in a run that is made longer or begun for it; none where most of the
+    /// places would stay free.
+    fn make_place(&mut self, inode: u64) -> Option<(&mut Run, usize)> {
         const SPARSE: usize = 8;
         const SLACK: usize = 1024;
-        let place = usize::try_from(inode.checked_sub(self.base)?).ok()?;
-        if place >= SPARSE * (self.len + SLACK) {
+        let until = self.runs_until(inode);
+        let before = until.checked_sub(1).and_then(|index| self.runs.get(index));
+        let fits = before.is_some_and(|run| {
+            let place = inode - run.base;
+            place < (SPARSE * (run.named + SLACK)) as u64
+        });
+        let index = if fits {
+            until - 1
+        } else if self.runs.len() < RUNS {
+            let run = Run {
+                base: inode,
+                places: Vec::new(),
+                named: 0,
+            };
+            self.runs.insert(until, run);
+            until
+        } else {
             return None;
+        };
+        let run = self.runs.get_mut(index)?;
+        let place = usize::try_from(inode - run.base).ok()?;
+        if place >= run.places.len() {
+            run.places.resize(place + 1, 0);
         }
-        self.places.resize(place + 1, 0);
-        Some(place)
+        Some((run, place))
     }
 
     #[inline]
     fn number(&self, inode: u64) -> u32 {
-        let number = self.place(inode).map_or(0, |place| self.places[place]);
+        let before = self.runs_until(inode).checked_sub(1);
+        let number = before.map_or(0, |index| {
+            let run = &self.runs[index];
+            let place = usize::try_from(inode - run.base).ok();
+            place
+                .and_then(|place| run.places.get(place).copied())
+                .unwrap_or(0)
+        });
         if number != 0 || self.others.is_empty() {
             return number;
         }
@@ -139,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_map_that_keeps_the_first(
-            given in prop::collection::vec((prop_oneof![0u64..60, 8_000u64..8_400], 0u8..5), 0..60),
+            given in prop::collection::vec((prop_oneof![0u64..60, 8_000u64..8_400, (0u64..40).prop_map(|nth| nth * 1_000_000)], 0u8..5), 0..60),
         ) {
             let mut all = ByInode::default();
             let mut model: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
@@ -167,7 +214,26 @@ mod tests {
         for inode in [0, 7, u64::MAX, 1 << 40] {
             all.insert(inode, name);
         }
-        assert_eq!(all.places.len(), 8);
-        assert_eq!(all.iter().count(), 4);
+        let far: Vec<u64> = (1..100).map(|nth| nth << 50).collect();
+        for inode in &far {
+            all.insert(*inode, name);
+        }
+        let room: usize = all.runs.iter().map(|run| run.places.len()).sum();
+        assert_eq!(room, 8 + RUNS - 1);
+        assert_eq!(all.iter().count(), 4 + far.len());
+        assert!(far.iter().all(|inode| all.contains(*inode)));
+    }
+
+    #[test]
+    fn sockets_of_now_are_in_a_run_whatever_is_older() {
+        let mut all = ByInode::default();
+        let name = all.name(Rc::from(b"x".as_slice()));
+        let now = 60_000_000..60_010_000;
+        for inode in (12_000..12_100).chain(now.clone()) {
+            all.insert(inode, name);
+        }
+        assert!(all.others.is_empty());
+        assert_eq!(all.runs.len(), 2);
+        assert!(now.into_iter().all(|inode| all.get(inode) == Some(b"x")));
     }
 }
