@@ -57,18 +57,21 @@ impl ConnTable {
     /// sockets, this one was born unseen.
     pub fn seed_row(&mut self, skaddr: u64, row: &SockRow, at: Ktime, changes: &mut Vec<Change>) {
         let id = SockId::Kernel(skaddr);
-        if !self.entries.get(&id).is_some_and(|entry| entry.bare) {
+        let knows_older = self.knows_older(row.netns);
+        let Some(bare) = self.entries.get_mut(&id).filter(|entry| entry.bare) else {
             return;
-        }
-        self.remove(id);
+        };
         if row.kind == ROW_GONE {
+            self.remove(id);
             return;
         }
         let mut entry = Entry::new(conn_of_row(id, row));
-        if !self.knows_older(row.netns) {
-            self.insert(entry);
+        if !knows_older {
+            *bare = entry;
+            self.note(id);
             return;
         }
+        self.remove(id);
         let before = self.tuples.get(&tuple(&entry.conn)).copied();
         let before = before.filter(|before| self.may_be_carried_on(*before, entry.conn.kind));
         let mut from = None;
@@ -132,6 +135,11 @@ impl ConnTable {
         if self.settles_itself(id) {
             // A killed minisock leaves its chain a moment after its timer is taken out.
             return Correction::Undecided;
+        }
+        let same = (known.state, known.family) == (seen.state, seen.family)
+            && tuple(&known) == tuple(&seen);
+        if same && self.tuples.get(&tuple(&known)) == Some(&id) {
+            return Correction::Fine;
         }
         self.unindex(id);
         self.set_conn(id, |conn| {

@@ -265,17 +265,22 @@ impl ConnTable {
     pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.conn.id;
         self.own(entry.conn.owner, 1);
+        self.entries.insert(entry);
+        self.note(id);
+    }
+
+    /// Notes a socket that was put in wherever it is looked for.
+    pub(super) fn note(&mut self, id: SockId) {
+        let Some(entry) = self.entries.get(&id) else {
+            return;
+        };
         if entry.conn.kind == Kind::TimeWait && entry.conn.state == TcpState::FinWait2 {
             self.half_closed.insert(id);
         }
         if entry.unannounced {
             self.nameless.insert(id);
         }
-        let bare = entry.bare;
-        self.entries.insert(entry);
-        if !bare {
-            self.index(id);
-        }
+        self.index(id);
     }
 
     pub(super) fn remove(&mut self, id: SockId) -> Option<Entry> {

@@ -14,7 +14,7 @@ use crate::{
     clock,
     conn::{
         seed::Correction,
-        table::LIMBO_NS,
+        table::{ConnTable, LIMBO_NS},
         types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
     },
     proc,
@@ -81,11 +81,16 @@ impl Session {
             Purpose::Snapshot => ONLY_OWN_NET,
             Purpose::Table | Purpose::Log | Purpose::Agent => 0,
         };
-        self.complete(only, news).map(|_| ())
+        self.complete(only, news, |_, _| ())
     }
 
-    /// Walks, and reads what the walk found. Gives the sockets that the table lacked.
-    pub(super) fn complete(&mut self, only: u32, news: &mut News) -> Result<Vec<Conn>> {
+    /// Walks, and reads what the walk found. Names the sockets that the table lacked.
+    pub(super) fn complete(
+        &mut self,
+        only: u32,
+        news: &mut News,
+        mut added: impl FnMut(&ConnTable, u64),
+    ) -> Result<()> {
         let walked = match &self.walk {
             Some(_) => self.walk(only, news),
             None => self.iterate(ITER_TCP, news),
@@ -101,7 +106,7 @@ impl Session {
             // /proc. A chain may have been walked twice.
             let mut met = FxHashSet::default();
             self.addresses.retain(|skaddr| met.insert(*skaddr));
-            return Ok(Vec::new());
+            return Ok(());
         }
         let bare = self.table.bare();
         let mut rows = Vec::with_capacity(bare.len());
@@ -109,12 +114,11 @@ impl Session {
         self.read_rows(&bare, With::LEAST, |_, _, row| rows.push(*row))?;
         // Who has changed since the walk is told by its event: a row may be ahead of it.
         self.take(news);
-        let mut added = Vec::new();
         for (skaddr, row) in bare.into_iter().zip(rows) {
             self.table.seed_row(skaddr, &row, looked, &mut news.changes);
-            added.extend(self.known(skaddr));
+            added(&self.table, skaddr);
         }
-        Ok(added)
+        Ok(())
     }
 
     /// What /proc lists, besides sockets that the table has from events by now. /proc is read before
@@ -324,9 +328,11 @@ impl Session {
             Scope::Everything => 0,
             Scope::HalfOpen => ONLY_HALF_OPEN,
         };
-        for conn in self.complete(only, news)? {
-            findings.note(Fault::Missing, conn);
-        }
+        self.complete(only, news, |table, skaddr| {
+            if let Some(conn) = table.get(SockId::Kernel(skaddr)) {
+                findings.note(Fault::Missing, *conn);
+            }
+        })?;
         let looked = clock::ktime();
         for (skaddr, before, row) in self.read_unchanged(&gone, news)? {
             let now = clock::ktime();
