@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -379,10 +380,11 @@ fn continuous(
     let mut child = command.spawn().context("start netstat-bpf -c")?;
     let rounds = if bench.quick { 3 } else { 6 };
     let result = (|| -> Result<(f64, f64, f64)> {
+        let mut written = Rounds::of(&sink)?;
         // The first rounds pay for the start.
-        let (_, round) = wait_rounds(&sink, 2)?;
+        let round = written.wait(2)?;
         let before = measure::cpu_of(child.id())?;
-        let (_, last) = wait_rounds(&sink, round + rounds)?;
+        let last = written.wait(round + rounds)?;
         let cpu = (measure::cpu_of(child.id())? - before) / (last - round) as f64;
         let rss = measure::memory_of(child.id(), "VmRSS")?;
         Ok((cpu, rss, measure::memory_of(child.id(), "VmHWM")?))
@@ -407,19 +409,46 @@ fn continuous(
     Ok(())
 }
 
-/// Waits until so many rounds have been written to the file; gives how many were.
-fn wait_rounds(sink: &std::path::Path, wanted: usize) -> Result<(Duration, usize)> {
-    let begin = Instant::now();
-    loop {
-        let text = fs::read(sink)?;
-        let title = b"Active Internet";
-        let found = text.windows(title.len()).filter(|w| w == title).count();
-        if found >= wanted {
-            return Ok((begin.elapsed(), found));
+/// The rounds of a `-c` that writes to a file. What was read is not read again: whoever did that
+/// would take memory and a CPU from what is measured.
+struct Rounds {
+    sink: File,
+    /// How many have begun.
+    begun: usize,
+    /// The end of what was read, in which a title may begin.
+    end: Vec<u8>,
+}
+
+impl Rounds {
+    const TITLE: &[u8] = b"Active Internet";
+
+    fn of(sink: &std::path::Path) -> Result<Self> {
+        Ok(Self {
+            sink: File::open(sink)?,
+            begun: 0,
+            end: Vec::new(),
+        })
+    }
+
+    /// Waits until so many have begun; gives how many have.
+    fn wait(&mut self, wanted: usize) -> Result<usize> {
+        let begin = Instant::now();
+        loop {
+            self.sink.read_to_end(&mut self.end)?;
+            let places = self.end.windows(Self::TITLE.len());
+            self.begun += places.filter(|place| *place == Self::TITLE).count();
+            let done = self.end.len().saturating_sub(Self::TITLE.len() - 1);
+            self.end.drain(..done);
+            if self.begun >= wanted {
+                return Ok(self.begun);
+            }
+            if begin.elapsed() > Duration::from_secs(120) {
+                anyhow::bail!(
+                    "netstat-bpf -c wrote {} of {wanted} rounds in 120 s",
+                    self.begun
+                );
+            }
+            thread::sleep(Duration::from_millis(100));
         }
-        if begin.elapsed() > Duration::from_secs(120) {
-            anyhow::bail!("netstat-bpf -c wrote {found} of {wanted} rounds in 120 s");
-        }
-        thread::sleep(Duration::from_millis(100));
     }
 }
