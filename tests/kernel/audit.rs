@@ -4,8 +4,12 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
 use netstat_common::event::{KIND_STATE, SockEvent};
@@ -13,8 +17,9 @@ use netstat_tests::{agent::Agent, netns::within, oracle::ours_path, storm::storm
 use netstat_user::{
     conn::types::{Conn, Kind, TcpState},
     kernel::{
+        health::Doubt,
         object::Purpose,
-        session::{SeedFrom, Session},
+        session::{News, SeedFrom, Session},
     },
     modes::audit::{Own, audit},
     view::audit::{Report, Summary},
@@ -99,8 +104,9 @@ fn a_busy_host_is_not_accused() {
     });
 }
 
-/// A table in this process that can be damaged, with a connection in it.
-fn damaged(damage: impl Fn(&mut Session, Conn) + Sync) -> Report {
+/// A table in this process that can be damaged, with a connection in it that is not young, which is
+/// not judged.
+fn with_table(test: impl Fn(&mut Session, Conn) + Sync) {
     within(|net| {
         let actor = net.actor();
         let (listener, address) = actor.listen("127.0.0.1:0");
@@ -117,15 +123,24 @@ fn damaged(damage: impl Fn(&mut Session, Conn) + Sync) -> Report {
         };
         let conn = session.table.listed().find(ours).copied();
         let conn = conn.expect("the connection is in the table");
-        // What is young is not judged.
-        thread::sleep(std::time::Duration::from_millis(50));
-        damage(&mut session, conn);
-        let found = audit(&mut Own::new(&mut session)).expect("an audit");
+        thread::sleep(Duration::from_millis(50));
+        test(&mut session, conn);
+    });
+}
+
+/// What an audit finds after damage to a table. A second one finds nothing.
+fn damaged(damage: impl Fn(&mut Session, Conn) + Sync) -> Report {
+    let reports = Mutex::new(None);
+    with_table(|session, conn| {
+        damage(session, conn);
+        let found = audit(&mut Own::new(session)).expect("an audit");
         assert_eq!(found.status(), 1, "{found:#?}");
-        let after = audit(&mut Own::new(&mut session)).expect("an audit");
+        let after = audit(&mut Own::new(session)).expect("an audit");
         assert_eq!(after.mismatches(), 0, "it is right again: {after:#?}");
-        found
-    })
+        *reports.lock().expect("nobody panicked") = Some(found);
+    });
+    let report = reports.into_inner().expect("nobody panicked");
+    report.expect("the table was audited")
 }
 
 /// An event that never was, of long ago.
@@ -211,6 +226,38 @@ fn another_socket_at_the_same_address_is_found() {
         session.table.apply(&event, &mut Vec::new());
     });
     assert_eq!(found.walked.replaced, 1, "{found:#?}");
+}
+
+/// Contradictions that come while a healing is not due yet put the table in doubt. A comparison of
+/// everything, whoever asked for it, ends the doubt: nothing is left to heal, and so nothing would.
+#[test]
+fn an_audit_ends_the_doubt_of_a_healing_that_was_put_off() {
+    with_table(|session, conn| {
+        let mut news = News::default();
+        // Whoever is ESTABLISHED does not leave FIN_WAIT1 without an event in between.
+        let contradict = |session: &mut Session, news: &mut News| {
+            let event = forged(&conn, [TcpState::FinWait1, TcpState::FinWait2]);
+            session.table.apply(&event, &mut news.changes);
+            session.drain(news).expect("drain");
+        };
+        contradict(session, &mut news);
+        let health = session.health();
+        assert_eq!((health.in_doubt, health.healings), (None, 1), "healed");
+        contradict(session, &mut news);
+        let health = session.health();
+        let everything = Some(Doubt::Everything);
+        assert_eq!((health.in_doubt, health.healings), (everything, 1), "soon");
+        let told = health.exact_since;
+        session.audit(&mut news).expect("an audit");
+        session.drain(&mut news).expect("drain");
+        let health = session.health();
+        assert_eq!((health.in_doubt, health.healings), (None, 1), "compared");
+        assert_ne!(health.exact_since, told, "exact since the comparison");
+        assert_eq!(
+            session.table.get(conn.id).map(|conn| conn.state),
+            Some(TcpState::Established)
+        );
+    });
 }
 
 #[test]
