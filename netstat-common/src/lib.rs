@@ -6,6 +6,7 @@
 //! of the right length decodes.
 #![no_std]
 
+pub mod control;
 pub mod event;
 pub mod listed;
 pub mod lost;

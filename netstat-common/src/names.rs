@@ -10,8 +10,7 @@ pub const POINTERS: &str = "POINTERS";
 pub const ROWS: &str = "ROWS";
 /// One [`crate::walk::WalkState`], set before a walk; mapped by user space.
 pub const WALK: &str = "WALK";
-/// Two `u64`: whether user space sleeps and wants a wake-up, and whether it wants every change (see
-/// [`crate::offsets::WHILE_WANTED`]); mapped by user space.
+/// The `u64` words of [`crate::control`]; mapped by user space.
 pub const CONTROL: &str = "CONTROL";
 /// What a pass over the UDP or Unix sockets was told and how it ended, one
 /// [`crate::listed::Pass`]; mapped by user space.

@@ -127,10 +127,6 @@ macro_rules! for_each_walk_offset {
     };
 }
 
-/// Address of a function in the running kernel; 0 if unknown, which matches no timer.
-pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
-/// As [`TW_TIMER_HANDLER`], for request sockets.
-pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
 /// Offset in `struct sock` of the keepalive timer.
 pub const KEEPALIVE_TIMER: &str = "KEEPALIVE_TIMER";
 /// Offset in `struct sock` of the `unsigned long` at which the retransmission timer fires.
@@ -179,7 +175,7 @@ pub const EVERY_CHANGE: &str = "EVERY_CHANGE";
 pub const ONLY_LISTED: u64 = 0;
 /// [`EVERY_CHANGE`]: each change, and events of processes.
 pub const ALWAYS: u64 = 1;
-/// [`EVERY_CHANGE`]: as [`ALWAYS`] while the second word of the map `CONTROL` is not 0, else as
+/// [`EVERY_CHANGE`]: as [`ALWAYS`] while the word [`crate::control::WANTS_ALL`] is not 0, else as
 /// [`ONLY_LISTED`].
 pub const WHILE_WANTED: u64 = 2;
 /// [`HALF_OPEN_BUDGET`] grows by so many bits while each change is wanted under [`WHILE_WANTED`].

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf, ring_buf::RingBufEntry},
 };
 use netstat_common::{
+    control,
     listed::{Pass, UdpSock, UnixSock},
     lost::{COUNTERS as COUNTER_COUNT, Counter},
     offsets,
@@ -52,9 +53,18 @@ pub static UNIX_SOCKS: Array<UnixSock> = Array::with_max_entries(1, BPF_F_MMAPAB
 #[map]
 pub static WALK: Array<WalkState> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Whether user space sleeps, and whether it wants every change.
+/// What user space says while we run.
 #[map]
-static CONTROL: Array<u64> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+static CONTROL: Array<u64> = Array::with_max_entries(control::WORDS, BPF_F_MMAPABLE);
+
+/// A word of `CONTROL`.
+#[inline(always)]
+pub fn control_word(word: u32) -> u64 {
+    // SAFETY: a plain word that user space writes as a whole.
+    CONTROL
+        .get_ptr(word)
+        .map_or(0, |word| unsafe { word.read_volatile() })
+}
 
 /// Whether each change of state is wanted now. Read once for an event: it may change meanwhile.
 #[inline(always)]
@@ -62,11 +72,8 @@ pub fn every_change() -> bool {
     match EVERY_CHANGE.load() {
         offsets::ONLY_LISTED => false,
         offsets::ALWAYS => true,
-        // SAFETY: a plain word that user space writes; a stale read is as if the event had come
-        // before the write.
-        _ => CONTROL
-            .get_ptr(1)
-            .is_some_and(|wanted| unsafe { wanted.read_volatile() } != 0),
+        // A stale read is as if the event had come before the write.
+        _ => control_word(control::WANTS_ALL) != 0,
     }
 }
 
@@ -135,7 +142,7 @@ const LOOK_EACH: u64 = 64;
 #[inline(always)]
 fn submit<T>(slot: RingBufEntry<T>, emitted: u64) {
     let mut wake = u64::from(BPF_RB_NO_WAKEUP);
-    if let Some(sleeps) = CONTROL.get_ptr_mut(0) {
+    if let Some(sleeps) = CONTROL.get_ptr_mut(control::SLEEPS) {
         // SAFETY: a plain word shared with user space; a stale read costs one poll interval.
         unsafe {
             if sleeps.read_volatile() != 0 {

@@ -2,10 +2,14 @@
 //! tracepoints see every start and removal; the timer stands inside the object.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use netstat_common::event::{KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START};
+use netstat_common::{
+    control::{REQSK_TIMER_HANDLER, TW_TIMER_HANDLER},
+    event::{KIND_REQ_CANCEL, KIND_REQ_START, KIND_TW_CANCEL, KIND_TW_START},
+};
 
 use crate::{
     globals::*,
+    maps::control_word,
     minisock::{Tell, minisock},
     read::{Load as _, Typed, at},
 };
@@ -40,9 +44,9 @@ fn on_timer(ctx: &BtfTracePointContext, tw_kind: u32, req_kind: u32) {
     if function == 0 {
         return;
     }
-    if function == TW_TIMER_HANDLER.load() {
+    if function == control_word(TW_TIMER_HANDLER) {
         tell(ctx, timer, tw_kind, TW_TIMER.load());
-    } else if function == REQSK_TIMER_HANDLER.load() {
+    } else if function == control_word(REQSK_TIMER_HANDLER) {
         tell(ctx, timer, req_kind, RSK_TIMER.load());
     }
 }

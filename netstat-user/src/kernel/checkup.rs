@@ -104,12 +104,13 @@ impl Session {
         }
         let begin = clock::ktime();
         if begin >= self.check_ups.counts_due {
-            let (cpu, taking) = (clock::thread_cpu_ns(), self.taking_ns);
+            let (cpu, taking) = (self.cpu_ns(), self.taking_ns);
             self.count_skipped();
             let differ = self.counts_differ(news)?;
             // Events that came while this thread did not run are no cost of the check: put off a thousand
             // times as long as they took, it would come late on just the host where it is needed.
             let taking = self.taking_ns - taking;
+            let used = self.cpu_ns().saturating_sub(cpu + taking);
             let ups = &mut self.check_ups;
             ups.differed = match differ {
                 Some(true) => ups.differed + 1,
@@ -120,16 +121,16 @@ impl Session {
                 Some(false) => COUNTS_EVERY_NS,
                 Some(true) | None => AGAIN_NS,
             };
-            ups.counts_due = later(cpu + taking, pause);
+            ups.counts_due = later(used, pause);
             if ups.differed >= TIMES {
                 ups.differed = 0;
                 ups.rows_due = begin;
             }
         }
-        let (begin, cpu) = (clock::ktime(), clock::thread_cpu_ns());
+        let (begin, cpu) = (clock::ktime(), self.cpu_ns());
         if begin >= self.check_ups.rows_due && self.walk.is_some() {
             self.audit(news)?;
-            self.check_ups.rows_due = later(cpu, ROWS_EVERY_NS);
+            self.check_ups.rows_due = later(self.cpu_ns().saturating_sub(cpu), ROWS_EVERY_NS);
         }
         Ok(())
     }
@@ -210,10 +211,9 @@ impl Session {
     }
 }
 
-/// When to check again; the check began when this thread had used so much CPU time.
-fn later(cpu_ns: u64, at_least: u64) -> Ktime {
-    let used = clock::thread_cpu_ns().saturating_sub(cpu_ns);
-    Ktime(clock::ktime().0 + at_least.max(SHARE * used))
+/// When to check again after a check that took so much CPU time.
+fn later(used_ns: u64, at_least: u64) -> Ktime {
+    Ktime(clock::ktime().0 + at_least.max(SHARE * used_ns))
 }
 
 /// What the kernel counts in the namespace of this thread: sockets in hash tables, not bound ones.

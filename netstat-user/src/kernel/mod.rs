@@ -9,6 +9,7 @@ pub mod follow;
 pub mod heal;
 pub mod health;
 pub mod hooks;
+mod intake;
 pub mod learn;
 pub mod listed;
 mod look;

@@ -15,6 +15,7 @@ use aya::{
 };
 use aya_obj::btf::BtfKind;
 use netstat_common::{
+    control,
     lost::{COUNTERS, Counter},
     names, offsets,
     row::{BATCH, GROUP},
@@ -152,24 +153,22 @@ fn own_pid_namespace() -> u64 {
 }
 
 impl Object {
-    /// Creates the maps and sets the globals. No program is in the kernel yet. `handlers` is asked while
-    /// other threads read the kernel's types.
+    /// Creates the maps and sets the globals. No program is in the kernel yet.
     ///
     /// # Errors
     /// No BTF, a field that this kernel lacks, or the rights to make maps.
-    pub fn new(purpose: Purpose, handlers: impl FnOnce() -> Handlers, log: bool) -> Result<Self> {
+    pub fn new(purpose: Purpose, log: bool) -> Result<Self> {
         let blob = fs::read(VMLINUX).with_context(|| {
             format!("read {VMLINUX} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
         })?;
         // The better part of the start, each on a CPU of its own where there is one.
-        let (layout, btf, mut loader, handlers) = thread::scope(|scope| -> Result<_> {
+        let (layout, btf, mut loader) = thread::scope(|scope| -> Result<_> {
             let types = beside(scope, || Btf::parse(&blob, aya::Endianness::default()))?;
             // Whatever types it is given later, it begins by parsing those of the kernel itself.
             let loader = beside(scope, EbpfLoader::new)?;
-            let layout = beside(scope, || layout(&blob))?;
-            let handlers = handlers();
+            let layout = layout(&blob)?;
             let btf = joined(types)?.context("parse the kernel's BTF")?;
-            Ok((joined(layout)??, btf, joined(loader)?, handlers))
+            Ok((layout, btf, joined(loader)?))
         })?;
         let Layout {
             globals: mut values,
@@ -178,8 +177,6 @@ impl Object {
             no_lists,
             rdonly_cast,
         } = layout;
-        values.push((offsets::TW_TIMER_HANDLER, handlers.timewait));
-        values.push((offsets::REQSK_TIMER_HANDLER, handlers.request));
         let sizes = Sizes::of(purpose)?;
         // A wake-up well before the ring is full.
         values.push((offsets::WAKE_BYTES, u64::from(sizes.ring / 8)));
@@ -212,7 +209,7 @@ impl Object {
         Ok(Self {
             ebpf,
             btf: Some(btf),
-            handlers,
+            handlers: Handlers::default(),
             room,
             no_lists,
             knows_tables,
@@ -420,18 +417,24 @@ impl Object {
             .with_context(|| format!("map the memory of {name}"))
     }
 
-    /// Sets the first word of an array map.
+    /// Tells the timer programs which functions to look for. Those that are attached before it see none.
     ///
     /// # Errors
-    /// No such map, or bpf(2).
-    pub fn set_word(&mut self, name: &str, value: u64) -> Result<()> {
+    /// bpf(2).
+    pub fn tell_handlers(&mut self, handlers: Handlers) -> Result<()> {
         let map = self
             .ebpf
-            .map_mut(name)
-            .with_context(|| format!("no map {name}"))?;
-        let mut map: Array<_, u64> = map.try_into().with_context(|| format!("map {name}"))?;
-        map.set(0, value, 0)
-            .with_context(|| format!("write {name}"))
+            .map_mut(names::CONTROL)
+            .context("no map CONTROL")?;
+        let mut words: Array<_, u64> = map.try_into().context("map CONTROL")?;
+        for (word, address) in [
+            (control::TW_TIMER_HANDLER, handlers.timewait),
+            (control::REQSK_TIMER_HANDLER, handlers.request),
+        ] {
+            words.set(word, address, 0).context("write CONTROL")?;
+        }
+        self.handlers = handlers;
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -15,6 +15,8 @@ use netstat_common::{
     names,
     row::{BATCH, FEW, SockRow, WITH_TIMERS, WITH_USER},
 };
+
+use crate::clock;
 
 use super::{map::Mapped, object::Object};
 
@@ -63,6 +65,8 @@ pub struct Refresh {
     threads: usize,
     /// Sockets that one run of the program reads.
     batch: usize,
+    /// CPU time of helping threads, nanoseconds.
+    helpers_ns: AtomicU64,
 }
 
 /// One thread's memory for batches: so many slots, each of pointers and of rows.
@@ -142,8 +146,15 @@ impl Refresh {
                 rows: object.map_memory(names::ROWS, places)?,
                 threads,
                 batch,
+                helpers_ns: AtomicU64::new(0),
             })
         }
+    }
+
+    /// CPU time that threads beside the callers' have taken, nanoseconds.
+    #[must_use]
+    pub fn helpers_ns(&self) -> u64 {
+        self.helpers_ns.load(Ordering::Relaxed)
     }
 
     /// Calls `sink` with the position and row of each socket in `sockets`, in their order.
@@ -168,7 +179,7 @@ impl Refresh {
         };
         let size = self.batch;
         let batches: Vec<_> = sockets.chunks(size).collect();
-        let rows = &self.rows;
+        let (rows, helpers_ns) = (&self.rows, &self.helpers_ns);
         let mut hand_over = |batch: usize, slot: usize| {
             let rows = &rows.get()[slot * BATCH..][..batches[batch].len()];
             for (index, row) in rows.iter().enumerate() {
@@ -198,7 +209,12 @@ impl Refresh {
                     first: 1 + helper * AHEAD,
                     with,
                 };
-                scope.spawn(move || help(&mut lane, claim, &done));
+                let work = move || {
+                    help(&mut lane, claim, &done);
+                    helpers_ns.fetch_add(clock::thread_cpu_ns(), Ordering::Relaxed);
+                };
+                // Without it the others do its part.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             drop(done);
             let mut early = BTreeMap::new();

@@ -7,13 +7,15 @@
 use std::{
     fmt,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use aya_log::EbpfLogger;
 use netstat_common::{
-    event::{KIND_DESTROY, KIND_FORK, KIND_STATE, ProcEvent, SockEvent, TablesRecord},
+    control,
+    event::{ProcEvent, TablesRecord},
     lost::Counter,
     names,
 };
@@ -24,7 +26,7 @@ use crate::{
         gaps::{Expected, Gaps, Older},
         table::ConnTable,
         trail::Trail,
-        types::{Change, Ktime, Tenure},
+        types::{Change, Ktime},
     },
 };
 
@@ -34,16 +36,13 @@ use super::{
     heal::this_moment,
     health::Health,
     hooks::{self, Hook},
+    intake::Intake,
     listed::Lists,
-    object::{Cost, Counters, Handlers, Object, Purpose},
-    record::{Record, decode},
+    object::{Cost, Counters, Object, Purpose},
     refresh::Refresh,
     ring::Ring,
     walk::Walk,
 };
-
-/// `TCP_CLOSE`.
-const CLOSE: u8 = 7;
 
 /// What a drain found besides the table's own changes.
 #[derive(Default)]
@@ -65,13 +64,6 @@ pub enum SeedFrom {
     /// /proc, whatever the kernel has.
     Proc,
 }
-
-/// Words of the map `CONTROL`.
-const CONTROLS: usize = 2;
-/// The word that says whether user space sleeps.
-const SLEEPS: usize = 0;
-/// The word that says whether every change is wanted.
-const WANTS_ALL: usize = 1;
 
 /// A running tracer.
 pub struct Session {
@@ -102,6 +94,8 @@ pub struct Session {
     pub(super) check_ups: CheckUps,
     /// CPU time in which threads have taken events in, nanoseconds.
     pub(super) taking_ns: u64,
+    /// CPU time of threads that walked, nanoseconds.
+    pub(super) walking_ns: u64,
     pub(super) trail: Trail,
     /// When the trail was last asked for.
     pub(super) looked_at: Option<Ktime>,
@@ -181,12 +175,12 @@ impl Session {
     /// # Errors
     /// Says what this kernel or this user lacks.
     pub fn start(purpose: Purpose, from: SeedFrom, debug: bool) -> Result<Self> {
-        let handlers = || match purpose {
-            Purpose::Snapshot => Handlers::default(),
-            // Unknown ones are a reason to take another rung.
-            Purpose::Table | Purpose::Log | Purpose::Agent => hooks::handlers().unwrap_or_default(),
+        // Some 50 ms of reading, beside all that is done until hooks are attached.
+        let handlers = match purpose {
+            Purpose::Snapshot => None,
+            Purpose::Table | Purpose::Log | Purpose::Agent => Some(thread::spawn(hooks::handlers)),
         };
-        let mut object = Object::new(purpose, handlers, debug)?;
+        let mut object = Object::new(purpose, debug)?;
         let ring = object
             .ebpf
             .take_map(names::EVENTS)
@@ -215,7 +209,12 @@ impl Session {
             _ => None,
         };
         // SAFETY: words, which the programs read and write as a whole.
-        let control = unsafe { object.map_memory(names::CONTROL, CONTROLS)? };
+        let control = unsafe { object.map_memory(names::CONTROL, control::WORDS as usize)? };
+        if let Some(handlers) = handlers {
+            // Unknown ones are a reason to take another rung.
+            let found = handlers.join().ok().and_then(Result::ok);
+            object.tell_handlers(found.unwrap_or_default())?;
+        }
         let mut hooks = hooks::attach(&mut object, purpose)?;
         let logger = if debug {
             Some(EbpfLogger::init(&mut object.ebpf).context("read the BPF programs' log")?)
@@ -240,6 +239,7 @@ impl Session {
             health: Health::default(),
             check_ups: CheckUps::default(),
             taking_ns: 0,
+            walking_ns: 0,
             trail: Trail::default(),
             looked_at: None,
             recheck: None,
@@ -348,77 +348,37 @@ impl Session {
     }
 
     pub(super) fn take(&mut self, news: &mut News) {
-        let begin = clock::thread_cpu_ns();
-        self.take_in(news);
-        self.taking_ns += clock::thread_cpu_ns() - begin;
+        self.split().intake.take(news);
     }
 
-    fn take_in(&mut self, news: &mut News) {
-        let Self {
-            ring,
-            table,
-            events,
-            events_of_ours,
-            netns,
-            pid_of_inode,
-            health,
-            tables_found,
-            purpose,
-            addresses,
-            trail,
-            deaf,
-            ..
-        } = self;
-        let remembers = *purpose == Purpose::Log;
-        // Sorted, so that whoever reads them in the order of the table reads memory from front to
-        // back; but never beyond an event, which may take one out again.
-        let mut seeds: Vec<u64> = Vec::new();
-        let note = |seeds: &mut Vec<u64>, table: &mut ConnTable| {
-            seeds.sort_unstable();
-            seeds.drain(..).for_each(|skaddr| table.seed(skaddr));
-        };
-        let once = *purpose == Purpose::Snapshot;
-        let drained = ring.drain(|bytes| match decode(bytes) {
-            Some(Record::Sock(event)) => {
-                if !seeds.is_empty() {
-                    note(&mut seeds, table);
-                }
-                *events += 1;
-                *events_of_ours += u64::from(event.netns == *netns);
-                trail.note(&event, table);
-                table.apply(&event, &mut news.changes);
-                if !remembers && event.kind == KIND_STATE && event.newstate == CLOSE {
-                    // It is in no hash table any more, and if it connects again it is told anew. The
-                    // hook that tells of the object's end would cost a quarter more events.
-                    let end = SockEvent {
-                        kind: KIND_DESTROY,
-                        ..event
-                    };
-                    table.apply(&end, &mut news.changes);
-                }
-                trail.note(&event, table);
-            }
-            Some(Record::End(event)) => table.apply_end(&event),
-            Some(Record::Proc(event)) => {
-                if event.kind == KIND_FORK {
-                    id_is_used_again(table, &mut news.changes, event.tgid);
-                }
-                news.processes.push(event);
-            }
-            Some(Record::Seed(skaddr)) => seeds.push(skaddr),
-            Some(Record::Tables(tables)) => tables_found.push(tables),
-            Some(Record::Fds(chunk)) => {
-                let held = chunk.inodes.iter().filter(|inode| **inode != 0);
-                pid_of_inode.extend(held.map(|inode| (*inode, chunk.pid)));
-            }
-            None => health.lost.undecoded += 1,
-        });
-        *deaf = drained.err().or(deaf.take());
-        if once {
-            addresses.append(&mut seeds);
-        } else {
-            note(&mut seeds, table);
+    /// What takes in events and what walks, for two threads.
+    pub(super) fn split(&mut self) -> Split<'_> {
+        Split {
+            intake: Intake {
+                ring: &mut self.ring,
+                table: &mut self.table,
+                events: &mut self.events,
+                events_of_ours: &mut self.events_of_ours,
+                netns: self.netns,
+                pid_of_inode: &mut self.pid_of_inode,
+                health: &mut self.health,
+                tables_found: &mut self.tables_found,
+                purpose: self.purpose,
+                addresses: &mut self.addresses,
+                trail: &mut self.trail,
+                deaf: &mut self.deaf,
+                taking_ns: &mut self.taking_ns,
+            },
+            object: &mut self.object,
+            walk: self.walk.as_mut(),
+            walking_ns: &mut self.walking_ns,
         }
+    }
+
+    /// CPU time of this thread and of those that work for it, nanoseconds.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        let reading = self.refresh.as_ref().map_or(0, Refresh::helpers_ns);
+        clock::thread_cpu_ns() + self.walking_ns + reading
     }
 
     /// Counters of the BPF programs.
@@ -460,7 +420,7 @@ impl Session {
 
     /// Tells the programs whether a wake-up is wanted.
     pub fn announce_sleep(&mut self, asleep: bool) {
-        self.tell_programs(SLEEPS, asleep);
+        self.tell_programs(control::SLEEPS, asleep);
     }
 
     /// Tells the programs whether every change is wanted; [`Purpose::Log`]'s are told nothing and
@@ -471,7 +431,7 @@ impl Session {
     pub fn want_every_change(&mut self, wanted: bool) {
         if self.purpose == Purpose::Agent {
             self.hears_all = false;
-            self.tell_programs(WANTS_ALL, wanted);
+            self.tell_programs(control::WANTS_ALL, wanted);
         }
     }
 
@@ -492,8 +452,8 @@ impl Session {
         Ok(())
     }
 
-    fn tell_programs(&mut self, word: usize, value: bool) {
-        if let Some(word) = self.control.get_mut().get_mut(word) {
+    fn tell_programs(&mut self, word: u32, value: bool) {
+        if let Some(word) = self.control.get_mut().get_mut(word as usize) {
             // SAFETY: a valid, aligned word; volatile, since BPF programs read and write it too.
             unsafe { (&raw mut *word).write_volatile(u64::from(value)) };
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
@@ -504,6 +464,14 @@ impl Session {
     pub fn has_more(&self) -> bool {
         self.ring.has_more()
     }
+}
+
+/// The parts of a session that two threads may work with.
+pub(super) struct Split<'a> {
+    pub(super) intake: Intake<'a>,
+    pub(super) object: &'a mut Object,
+    pub(super) walk: Option<&'a mut Walk>,
+    pub(super) walking_ns: &'a mut u64,
 }
 
 impl std::os::fd::AsFd for Session {
@@ -522,17 +490,6 @@ fn load_readers(object: &mut Object) -> Result<(Refresh, Descriptors, Result<Wal
     }
     let descriptors = load_fds(object)?;
     Ok((refresh, descriptors, walk))
-}
-
-/// A new process has an id that an earlier one had: what has been told by now is about that one.
-fn id_is_used_again(table: &mut ConnTable, changes: &mut [Change], pid: u32) {
-    table.id_is_used_again(pid);
-    let owners = changes
-        .iter_mut()
-        .filter_map(|change| change.conn.owner.as_mut());
-    for owner in owners.filter(|owner| owner.pid == pid && !owner.is_past()) {
-        owner.tenure = Tenure::Past;
-    }
 }
 
 /// Loads what reads the descriptors of all processes.

@@ -1,24 +1,33 @@
 //! The walk over the kernel's hash tables: the TCP sockets of all network namespaces.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
 
 use anyhow::{Context as _, Result, bail};
-use aya::programs::{RawTracePointRunOptions, TestRun as _};
+use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use netstat_common::{
     event::TablesRecord,
     names,
     walk::{BROKEN, DONE, LISTENER_MARKERS, WalkState},
 };
 
+use crate::clock;
+
 use super::{
     map::Mapped,
     object::Object,
-    session::{News, Session},
+    session::{News, Session, Split},
 };
 
 /// Runs without getting on after which the walk is given up: a chain that is longer than the ring,
 /// or one that never stands still.
 const PATIENCE: u32 = 1000;
+
+/// What walking says before [`Walk::new`]: a defect of ours.
+const NOT_LOADED: &str = "the walk is not loaded";
 
 /// Names of the programs that walk a table.
 const PROGRAMS: [&str; 2] = ["walk_cast", "walk"];
@@ -47,16 +56,73 @@ impl Walk {
         let state = unsafe { object.map_memory(names::WALK, 1)? };
         Ok(Self { program, state })
     }
+}
 
-    fn run(&mut self, object: &mut Object, program: &str, state: WalkState) -> Result<WalkState> {
-        self.state.get_mut()[0] = state;
-        object
-            .raw(program)?
-            .test_run(RawTracePointRunOptions::new())
-            .with_context(|| format!("run {program}"))?;
-        // SAFETY: as in `new`; volatile, since the kernel has written it.
-        Ok(unsafe { (&raw const self.state.get()[0]).read_volatile() })
+/// Runs a program on a state, which it finds in `memory` and changes there.
+fn run(program: &RawTracePoint, memory: &mut [WalkState], state: WalkState) -> Result<WalkState> {
+    let memory = memory.first_mut().context("map WALK is empty")?;
+    *memory = state;
+    program
+        .test_run(RawTracePointRunOptions::new())
+        .context("run a walk")?;
+    // SAFETY: as in `Walk::new`; volatile, since the kernel has written it.
+    Ok(unsafe { (&raw const *memory).read_volatile() })
+}
+
+/// Runs a program until it is through a table or cannot go on; hands over the state after each run.
+fn run_on(
+    program: &RawTracePoint,
+    memory: &mut [WalkState],
+    mut state: WalkState,
+    done: &SyncSender<Result<WalkState>>,
+) {
+    loop {
+        // Where the last run stood, another object may be by now: the chain is walked again.
+        state.node = 0;
+        let result = run(program, memory, state);
+        let more = result
+            .as_ref()
+            .ok()
+            .filter(|state| ![DONE, BROKEN].contains(&state.status))
+            .copied();
+        if done.send(result).is_err() {
+            return;
+        }
+        match more {
+            Some(more) => state = more,
+            None => return,
+        }
     }
+}
+
+/// Takes in what each run found, until the last.
+fn follow(
+    mut bucket: u32,
+    runs: Receiver<Result<WalkState>>,
+    mut take: impl FnMut(),
+) -> Result<()> {
+    let mut stuck = 0;
+    for state in runs {
+        let state = state?;
+        take();
+        match state.status {
+            DONE => return Ok(()),
+            BROKEN => bail!("a TCP hash table of the kernel cannot be read"),
+            _ => {}
+        }
+        stuck = if state.next == bucket { stuck + 1 } else { 0 };
+        if stuck > PATIENCE {
+            bail!(
+                "bucket {bucket} of a TCP hash table never stood still (status {}, {} sockets, \
+                 {} chains walked again)",
+                state.status,
+                state.found,
+                state.again
+            );
+        }
+        bucket = state.next;
+    }
+    bail!("a thread that walks the TCP hash tables died")
 }
 
 impl Session {
@@ -115,35 +181,36 @@ impl Session {
         bail!("the ring was full whenever the network namespaces were listed")
     }
 
-    fn walk_table(&mut self, mut state: WalkState, news: &mut News) -> Result<()> {
-        let mut stuck = 0;
-        loop {
-            let before = state.next;
-            // Where the last run stood, another object may be by now: the chain is walked again.
-            state.node = 0;
-            let program = self.walk.as_ref().map_or("", |walk| walk.program);
-            state = self.run_walk(program, state)?;
-            self.take(news);
-            match state.status {
-                DONE => return Ok(()),
-                BROKEN => bail!("a TCP hash table of the kernel cannot be read"),
-                _ => {}
-            }
-            stuck = if state.next == before { stuck + 1 } else { 0 };
-            if stuck > PATIENCE {
-                bail!(
-                    "bucket {before} of a TCP hash table never stood still (status {}, {} sockets, \
-                     {} chains walked again)",
-                    state.status,
-                    state.found,
-                    state.again
-                );
-            }
-        }
+    /// Walks a table; what one run has found is taken in during the next.
+    fn walk_table(&mut self, first: WalkState, news: &mut News) -> Result<()> {
+        let Split {
+            mut intake,
+            object,
+            walk,
+            walking_ns,
+        } = self.split();
+        let walk = walk.context(NOT_LOADED)?;
+        let program = &*object.raw(walk.program)?;
+        let memory = walk.state.get_mut();
+        thread::scope(|scope| {
+            // Without room: a walk is one run ahead at most.
+            let (done, runs) = sync_channel(0);
+            let work = move || {
+                run_on(program, memory, first, &done);
+                clock::thread_cpu_ns()
+            };
+            let walker = thread::Builder::new()
+                .spawn_scoped(scope, work)
+                .context("start a thread that walks the TCP hash tables")?;
+            let walked = follow(first.next, runs, || intake.take(news));
+            *walking_ns += walker.join().unwrap_or(0);
+            walked
+        })
     }
 
     fn run_walk(&mut self, program: &str, state: WalkState) -> Result<WalkState> {
-        let walk = self.walk.as_mut().context("the walk is not loaded")?;
-        walk.run(&mut self.object, program, state)
+        let Split { object, walk, .. } = self.split();
+        let walk = walk.context(NOT_LOADED)?;
+        run(object.raw(program)?, walk.state.get_mut(), state)
     }
 }

@@ -108,7 +108,11 @@ fn try_kernel(out: &mut dyn Write, verbose: bool) -> Result<Works> {
         handlers.is_ok(),
         &format!("addresses of the minisock timer functions: {detail}"),
     )?;
-    let mut object = match Object::new(Purpose::Log, || handlers.unwrap_or_default(), false) {
+    let object = Object::new(Purpose::Log, false).and_then(|mut object| {
+        object.tell_handlers(handlers.unwrap_or_default())?;
+        Ok(object)
+    });
+    let mut object = match object {
         Ok(object) => object,
         Err(error) => {
             line(out, "object", false, &format!("{error:#}"))?;
