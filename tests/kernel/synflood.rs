@@ -26,6 +26,9 @@ use netstat_tests::{
 const BARE: u32 = 100_000;
 /// SYNs between two looks at whether the flood is to end.
 const PART: u32 = 1000;
+/// How long so many take at least: with room for every SYN, the backlog of 131,072 is not full, and the
+/// flood over for a tracer, before each has printed some rounds.
+const PART_TAKES: Duration = Duration::from_millis(15);
 /// Rounds that are compared during the flood.
 const ROUNDS: usize = 3;
 
@@ -107,6 +110,8 @@ fn flood(defence: &Defence) {
             .expect("start netstat-bpf -c --json-lines");
         let traced = Traced(traced);
         let mut live = [Continuous::start(net, &["-antp"])];
+        let rounds = || fs::read_to_string(&json).expect("read the rounds");
+        wait::until("its first round", || (!rounds().is_empty()).then_some(()));
         let statistics = enable_stats(Stats::RunTime).expect("BPF statistics");
         let before = costs(&agent);
         let (took, sent) = while_flooded(net, Flood::new(net, port), || {
@@ -140,10 +145,9 @@ fn flood(defence: &Defence) {
         wait::until("the end of the doubt", || {
             agent.status()["in_doubt"].is_null().then_some(())
         });
-        let told = fs::read_to_string(&json).expect("read the rounds");
-        assert_eq!(told.contains("\"in_doubt\":true"), defence.over_budget);
+        assert_eq!(rounds().contains("\"in_doubt\":true"), defence.over_budget);
         wait::until("a round without doubt", || {
-            let told = fs::read_to_string(&json).expect("read the rounds");
+            let told = rounds();
             let last = told.rfind("\"in_doubt\":")?;
             told[last..].starts_with("\"in_doubt\":false").then_some(())
         });
@@ -200,8 +204,10 @@ fn while_flooded(
         let sender = scope.spawn(|| {
             let (mut took, mut sent) = (Duration::ZERO, 0);
             while !done.load(Ordering::Relaxed) {
-                took += flood.send(PART);
+                let part = flood.send(PART);
+                took += part;
                 sent += PART;
+                thread::sleep(PART_TAKES.saturating_sub(part));
             }
             (took, sent)
         });
