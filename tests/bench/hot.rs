@@ -259,8 +259,8 @@ fn workload(arguments: &[&str], seconds: &str) -> Result<Load> {
 fn programs(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
     report.subheading("Nanoseconds for one run of a BPF program");
     report.text(
-        "The kernel's own statistics (`BPF_ENABLE_STATS`), in runs of their own: reading the \
-         clock twice is part of each number. In brackets how often it runs for one operation. Programs on \
+        "The kernel's own statistics (`BPF_ENABLE_STATS`), in runs of their own, medians of five where states \
+         change: reading the clock twice is part of each number. In brackets how often it runs for one operation. Programs on \
          timers run for every timer of the host; those that are not a socket's end after two loads.",
     );
     let kept = enable_stats(Stats::RunTime).context("keep BPF statistics")?;
@@ -284,47 +284,50 @@ const ALONE: &str = "storm, one thread";
 /// Columns of the table; the goals use all.
 const SHOWN: [&str; 5] = ["storm", ALONE, "close", "ping-pong 100", "bulk"];
 
+/// What a program took for one run, and its runs for one operation, in each run of a workload.
+type Samples = BTreeMap<String, BTreeMap<&'static str, Vec<(f64, f64)>>>;
+
 fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result<()> {
     report.columns(&[&["tracer", "program"], SHOWN.as_slice()].concat());
     for tracer in tracers.iter().copied().filter(|t| *t != Tracer::Nothing) {
         let peer = matches!(tracer, Tracer::Tcpstates | Tracer::Bpftrace);
-        let mut rows: BTreeMap<String, BTreeMap<&str, String>> = BTreeMap::new();
+        let mut samples = Samples::new();
         for (name, arguments, stateful) in measured() {
             if peer && !stateful {
                 continue;
             }
-            let running = Running::start(bench, tracer)?;
-            let time = if bench.quick || !stateful {
-                HALF
-            } else {
-                WHOLE
+            let (rounds, time) = match (stateful, bench.quick) {
+                (true, false) => (STATISTICS, WHOLE),
+                _ => (1, HALF),
             };
-            let load = workload(&arguments, time)?;
-            let before = running.programs()?;
-            let (count, _) = load.finish()?;
-            let (mut all_runs, mut all_ns) = (0, 0);
-            for program in running.programs()? {
-                let then = before.iter().find(|then| then.id == program.id);
-                let (runs, ns) = then.map_or((0, 0), |then| (then.runs, then.nanoseconds));
-                let (runs, ns) = (program.runs - runs, program.nanoseconds - ns);
-                all_runs += runs;
-                all_ns += ns;
-                if runs > 100 {
-                    let each = ns as f64 / runs as f64;
-                    report.fact(&format!("ns.{tracer:?}.{}.{name}", program.name), each);
-                    let cell = format!("{each:.0} ({:.2})", runs as f64 / count);
-                    rows.entry(program.name).or_default().insert(name, cell);
+            let (mut runs, mut ns) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let took = programs_in(bench, tracer, &arguments, time)?;
+                runs.push(took.values().map(|each| each.1).sum());
+                ns.push(took.values().map(|(each, runs)| each * runs).sum());
+                for (program, each) in took {
+                    let of_program = samples.entry(program).or_default();
+                    of_program.entry(name).or_default().push(each);
                 }
             }
-            running.stop()?;
-            report.fact(&format!("{name}.runs.{tracer:?}"), all_runs as f64 / count);
-            report.fact(
-                &format!("{name}.programs.{tracer:?}"),
-                all_ns as f64 / count,
-            );
+            report.fact(&format!("{name}.runs.{tracer:?}"), median(&runs));
+            report.fact(&format!("{name}.programs.{tracer:?}"), median(&ns));
         }
-        for (program, mut cells) in rows {
-            let cells = SHOWN.map(|name| cells.remove(name).unwrap_or_default());
+        for (program, workloads) in samples {
+            let middle = |name: &&str| {
+                let seen = workloads.get(name)?;
+                let (each, runs): (Vec<f64>, Vec<f64>) = seen.iter().copied().unzip();
+                Some((median(&each), median(&runs)))
+            };
+            for name in workloads.keys() {
+                if let Some((each, _)) = middle(name) {
+                    report.fact(&format!("ns.{tracer:?}.{program}.{name}"), each);
+                }
+            }
+            let cells = SHOWN.each_ref().map(|name| {
+                let cell = middle(name).map(|(each, runs)| format!("{each:.0} ({runs:.2})"));
+                cell.unwrap_or_default()
+            });
             if cells.iter().any(|cell| !cell.is_empty()) {
                 let program = format!("`{program}`");
                 let mut row = vec![tracer.name(), program.as_str()];
@@ -334,6 +337,35 @@ fn programs_of(bench: &Bench, report: &mut Report, tracers: &[Tracer]) -> Result
         }
     }
     Ok(())
+}
+
+/// How often each workload is run for the statistics: one run alone may be twice as slow.
+const STATISTICS: usize = 5;
+
+/// Nanoseconds for one run of each program, and its runs for one operation, in one run of a workload.
+/// Programs that ran next to never are left out.
+fn programs_in(
+    bench: &Bench,
+    tracer: Tracer,
+    arguments: &[&str],
+    time: &str,
+) -> Result<BTreeMap<String, (f64, f64)>> {
+    let running = Running::start(bench, tracer)?;
+    let load = workload(arguments, time)?;
+    let before = running.programs()?;
+    let (count, _) = load.finish()?;
+    let mut took = BTreeMap::new();
+    for program in running.programs()? {
+        let then = before.iter().find(|then| then.id == program.id);
+        let (runs, ns) = then.map_or((0, 0), |then| (then.runs, then.nanoseconds));
+        let (runs, ns) = (program.runs - runs, program.nanoseconds - ns);
+        if runs > 100 {
+            let runs = runs as f64;
+            took.insert(program.name, (ns as f64 / runs, runs / count));
+        }
+    }
+    running.stop()?;
+    Ok(took)
 }
 
 /// What a tracer costs when nothing happens.

@@ -1,6 +1,7 @@
 //! One listing: wall and CPU time, memory, system calls, against netstat, ss and a plain copy.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::Read as _,
     process::{Command, Stdio},
@@ -76,8 +77,30 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
         sizes.extend([(19_000, 1), (100_000, 100), (bench.most, 100)]);
         sizes
     };
+    starts(bench, report)?;
     for (sockets, processes) in sizes {
         size(bench, report, sockets, processes)?;
+    }
+    Ok(())
+}
+
+/// What each costs that does nothing but start and end.
+fn starts(bench: &Bench, report: &mut Report) -> Result<()> {
+    const ROUNDS: usize = 100;
+    let programs = [
+        ("ours", bench.program.as_os_str()),
+        ("netstat", OsStr::new("netstat")),
+    ];
+    let mut walls = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for ((_, program), walls) in programs.iter().zip(&mut walls) {
+            let mut command = Command::new(program);
+            command.arg("--version");
+            walls.push(cost(&mut command, &bench.scratch.join("version"))?.wall);
+        }
+    }
+    for ((name, _), walls) in programs.iter().zip(&walls) {
+        report.fact(&format!("version.{name}"), median(walls));
     }
     Ok(())
 }
