@@ -33,6 +33,8 @@ for rung in tp fentry kprobe; do
             ! grep "\"port\":$port[,}]" /tmp/log | grep -q '"new":"TIME_WAIT"' || break
             sleep 0.2
         done
+        # What the kernel says of it, if it never was told.
+        test "$try" -lt 100 || netstat -antoe | grep ":$port " || :
     done
     kill -INT $log
     wait $log
