@@ -23,12 +23,13 @@ fn nothing(_: &Facts, _: &str) -> Option<String> {
 }
 
 /// Of a listing of 100,000 sockets: what the kernel must be asked for.
-fn passes(facts: &Facts, _: &str) -> Option<String> {
+fn passes(facts: &Facts, fact: &str) -> Option<String> {
+    let spread = noise(facts, fact).map_or_else(String::new, |noise| format!("; {noise}"));
     let get = |name: &str| facts.get(name).copied();
     Some(format!(
         "its passes in the kernel take {:.0} ns of a CPU for a socket's row and {:.0} ns for its descriptor, {:.1} ms \
          together, mostly misses of the cache on memory that nobody touched since the last listing; `ss -ant`, which \
-         shows no processes, takes {:.0} ms, a plain copy of the same bytes {:.1} ms",
+         shows no processes, takes {:.0} ms, a plain copy of the same bytes {:.1} ms{spread}",
         get("pass.rows")?,
         get("pass.descriptors")?,
         (get("pass.rows")? + get("pass.descriptors")?) / 10.0,
@@ -113,7 +114,13 @@ fn unrelated(facts: &Facts, fact: &str) -> Option<String> {
     let (name, tracer) = fact.strip_prefix("hot.")?.rsplit_once('.')?;
     let get = |what: &str| facts.get(&format!("{name}.{what}.{tracer}")).copied();
     let (ns, noise) = (facts.get(&format!("hot.{name}.ns"))?, noise(facts, fact)?);
-    let (runs, programs, reader) = (get("runs")?, get("programs")?, get("reader")?);
+    // What was not there is a little more or less than nothing by its difference.
+    let at_least_none = |what: &str| get(what).map(|value| value.max(0.0));
+    let (runs, programs, reader) = (
+        at_least_none("runs")?,
+        at_least_none("programs")?,
+        at_least_none("reader")?,
+    );
     let share = (programs + reader) / ns * 100.0;
     Some(format!(
         "for one of {ns:.0} ns our programs run {runs:.2} times, {programs:.1} ns with the statistics, and the agent \
