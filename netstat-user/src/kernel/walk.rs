@@ -62,9 +62,7 @@ impl Walk {
 fn run(program: &RawTracePoint, memory: &mut [WalkState], state: WalkState) -> Result<WalkState> {
     let memory = memory.first_mut().context("map WALK is empty")?;
     *memory = state;
-    program
-        .test_run(RawTracePointRunOptions::new())
-        .context("run a walk")?;
+    program.test_run(RawTracePointRunOptions::new())?;
     // SAFETY: as in `Walk::new`; volatile, since the kernel has written it.
     Ok(unsafe { (&raw const *memory).read_volatile() })
 }
@@ -190,7 +188,8 @@ impl Session {
             walking_ns,
         } = self.split();
         let walk = walk.context(NOT_LOADED)?;
-        let program = &*object.raw(walk.program)?;
+        let name = walk.program;
+        let program = &*object.raw(name)?;
         let memory = walk.state.get_mut();
         thread::scope(|scope| {
             // Without room: a walk is one run ahead at most.
@@ -203,6 +202,7 @@ impl Session {
                 .spawn_scoped(scope, work)
                 .context("start a thread that walks the TCP hash tables")?;
             let walked = follow(first.next, runs, || intake.take(news));
+            let walked = walked.with_context(|| format!("run {name}"));
             *walking_ns += walker.join().unwrap_or(0);
             walked
         })
@@ -212,5 +212,6 @@ impl Session {
         let Split { object, walk, .. } = self.split();
         let walk = walk.context(NOT_LOADED)?;
         run(object.raw(program)?, walk.state.get_mut(), state)
+            .with_context(|| format!("run {program}"))
     }
 }
