@@ -67,7 +67,8 @@ fn run(program: &RawTracePoint, memory: &mut [WalkState], state: WalkState) -> R
     Ok(unsafe { (&raw const *memory).read_volatile() })
 }
 
-/// Runs a program until it is through a table or cannot go on; hands over the state after each run.
+/// Goes on with a program until it is through a table or cannot; hands over the state after each
+/// run.
 fn run_on(
     program: &RawTracePoint,
     memory: &mut [WalkState],
@@ -93,23 +94,40 @@ fn run_on(
     }
 }
 
-/// Takes in what each run found, until the last.
-fn follow(
-    mut bucket: u32,
-    runs: Receiver<Result<WalkState>>,
-    mut take: impl FnMut(),
-) -> Result<()> {
-    let mut stuck = 0;
-    for state in runs {
-        let state = state?;
-        take();
+/// How far a table's runs have come.
+struct Progress {
+    /// The bucket that the next run starts at.
+    bucket: u32,
+    /// Runs in a row that did not get past it.
+    stuck: u32,
+}
+
+impl Progress {
+    /// Before the first run.
+    const fn before(first: &WalkState) -> Self {
+        Self {
+            bucket: first.next,
+            stuck: 0,
+        }
+    }
+
+    /// Whether the run that left this state was the last.
+    ///
+    /// # Errors
+    /// A table that cannot be read, or one whose chain never stands still.
+    fn is_through(&mut self, state: &WalkState) -> Result<bool> {
         match state.status {
-            DONE => return Ok(()),
+            DONE => return Ok(true),
             BROKEN => bail!("a TCP hash table of the kernel cannot be read"),
             _ => {}
         }
-        stuck = if state.next == bucket { stuck + 1 } else { 0 };
-        if stuck > PATIENCE {
+        let bucket = self.bucket;
+        self.stuck = if state.next == bucket {
+            self.stuck + 1
+        } else {
+            0
+        };
+        if self.stuck > PATIENCE {
             bail!(
                 "bucket {bucket} of a TCP hash table never stood still (status {}, {} sockets, \
                  {} chains walked again)",
@@ -118,7 +136,24 @@ fn follow(
                 state.again
             );
         }
-        bucket = state.next;
+        self.bucket = state.next;
+        Ok(false)
+    }
+}
+
+/// Takes in what the first run found, and each after it, until the last.
+fn follow(
+    mut progress: Progress,
+    runs: Receiver<Result<WalkState>>,
+    mut take: impl FnMut(),
+) -> Result<()> {
+    take();
+    for state in runs {
+        let state = state?;
+        take();
+        if progress.is_through(&state)? {
+            return Ok(());
+        }
     }
     bail!("a thread that walks the TCP hash tables died")
 }
@@ -191,17 +226,28 @@ impl Session {
         let name = walk.program;
         let program = &*object.raw(name)?;
         let memory = walk.state.get_mut();
+        // Most tables are through after one run, for which a thread would not pay.
+        let mut progress = Progress::before(&first);
+        let begun = run(program, memory, first).and_then(|state| {
+            let through = progress.is_through(&state)?;
+            Ok((state, through))
+        });
+        let (begun, through) = begun.with_context(|| format!("run {name}"))?;
+        if through {
+            intake.take(news);
+            return Ok(());
+        }
         thread::scope(|scope| {
             // Without room: a walk is one run ahead at most.
             let (done, runs) = sync_channel(0);
             let work = move || {
-                run_on(program, memory, first, &done);
+                run_on(program, memory, begun, &done);
                 clock::thread_cpu_ns()
             };
             let walker = thread::Builder::new()
                 .spawn_scoped(scope, work)
                 .context("start a thread that walks the TCP hash tables")?;
-            let walked = follow(first.next, runs, || intake.take(news));
+            let walked = follow(progress, runs, || intake.take(news));
             let walked = walked.with_context(|| format!("run {name}"));
             *walking_ns += walker.join().unwrap_or(0);
             walked
