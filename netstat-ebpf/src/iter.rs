@@ -256,6 +256,8 @@ unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS], first: u64) -> bool {
         return false;
     };
     if !L::CALLS {
+        // SAFETY: loads of what cannot be read are zeros.
+        unsafe { touch::<L>(files) };
         let mut files = Files { files, first, ops };
         // SAFETY: the callback has the signature that the helper wants.
         unsafe {
@@ -280,6 +282,25 @@ unsafe fn files_to_inodes<L: Load>(files: &mut [u64; FDS], first: u64) -> bool {
         place += 8;
     }
     true
+}
+
+/// Loads what [`socket_inode`] is going to read of these files and their inodes, and nothing else: so
+/// the misses of the cache of many are under way at once, as in the refresh pass.
+#[inline(always)]
+unsafe fn touch<L: Load>(files: &[u64; FDS]) {
+    // SAFETY: the caller's; the casts say what the offsets are of.
+    unsafe {
+        for file in files {
+            let file = L::cast(*file as *const u8, TYPE_FILE.load());
+            L::load::<u64>(at(file, FILE_INODE.load()));
+        }
+        for file in files {
+            let file = L::cast(*file as *const u8, TYPE_FILE.load());
+            let inode = L::load::<u64>(at(file, FILE_INODE.load())) as *const u8;
+            let inode = L::cast(inode, TYPE_INODE.load());
+            L::load::<u64>(at(inode, INODE_INO.load()));
+        }
+    }
 }
 
 /// One descriptor of a chunk. The verifier walks this once, where it would walk each turn of a loop.

@@ -188,7 +188,7 @@ unsafe fn fill<R: Reader>(row: &mut SockRow, address_of_sk: *const u8, with: u64
         row.timer_jiffies = 0;
         row.retransmits = 0;
         row.probes = 0;
-        row.pad = [0; 5];
+        // The padding stays the zeros that the map begins with.
         match state {
             TIME_WAIT => timewait::<R>(row, address_of_sk),
             NEW_SYN_RECV => {

@@ -74,7 +74,7 @@ impl Runs {
         tracer: &Running,
     ) -> Result<f64> {
         let cpu = || tracer.pid().map_or(Ok(0.0), measure::cpu_of);
-        let load = workload(arguments, seconds)?;
+        let mut load = workload(arguments, seconds)?;
         let before = cpu()?;
         let (count, seconds) = load.finish()?;
         self.readers[at][index].push((cpu()? - before) / count * 1e9);
@@ -351,7 +351,7 @@ fn programs_in(
     time: &str,
 ) -> Result<BTreeMap<String, (f64, f64)>> {
     let running = Running::start(bench, tracer)?;
-    let load = workload(arguments, time)?;
+    let mut load = workload(arguments, time)?;
     let before = running.programs()?;
     let (count, _) = load.finish()?;
     let mut took = BTreeMap::new();

@@ -50,7 +50,8 @@ pub(crate) struct Options {
     seconds: f64,
 }
 
-/// Runs a workload. Prints `ready` when it begins and `COUNT NANOSECONDS` after it.
+/// Runs a workload. Prints `ready` when it begins and `COUNT NANOSECONDS` after it, and ends with
+/// stdin: what it holds is not closed while others still measure.
 pub(crate) fn run(options: &Options) -> Result<()> {
     // SAFETY: no other thread runs yet.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
@@ -103,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("{}", failures.join("; "));
     }
     println!("{count} {}", longest.as_nanos());
+    let _ = std::io::stdin().read(&mut [0]);
     Ok(())
 }
 
@@ -184,7 +186,7 @@ fn work(kind: Kind, sockets: usize, worker: usize, gate: Gate) -> Result<(u64, D
                 client.read_exact(&mut byte)?;
                 Ok(())
             });
-            // They are closed with the process: what a tracer has of it comes after the count.
+            // They are closed with the process: what a tracer has of it comes after all measuring.
             std::mem::forget(pairs);
             done
         }

@@ -62,8 +62,9 @@ impl Load {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Waits for the end; gives how often it did its thing, and in how many seconds.
-    pub(crate) fn finish(mut self) -> Result<(f64, f64)> {
+    /// Waits for the end; gives how often it did its thing, and in how many seconds. What it holds it
+    /// lets go when this is dropped.
+    pub(crate) fn finish(&mut self) -> Result<(f64, f64)> {
         let line = self.line()?;
         let (count, nanoseconds) = line
             .split_once(' ')
