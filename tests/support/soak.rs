@@ -283,6 +283,36 @@ impl Told {
     }
 }
 
+impl Told {
+    /// The last lines about connections that are no rows of netstat, by ports and state.
+    fn without_row(&self, netstat: &str) -> Vec<String> {
+        let port = |end: &str| end.rsplit(':').next().map(str::to_owned);
+        let rows = netstat.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let &[proto, _, _, local, remote, state, ..] = words.as_slice() else {
+                return None;
+            };
+            Some((
+                proto.to_owned(),
+                port(local)?,
+                port(remote)?,
+                state.to_owned(),
+            ))
+        });
+        let rows: BTreeSet<_> = rows.collect();
+        let last = self.last.lock().expect("the reader does not panic");
+        let extra = last.values().filter(|(state, line)| {
+            let Ok(event) = serde_json::from_str::<Value>(line) else {
+                return true;
+            };
+            let proto = event["proto"].as_str().unwrap_or("?").to_owned();
+            let port = |end: &str| event[end]["port"].to_string();
+            !rows.contains(&(proto, port("local"), port("remote"), state.clone()))
+        });
+        extra.map(|(_, line)| line.clone()).collect()
+    }
+}
+
 impl Log {
     fn start(net: &Net) -> Self {
         let mut child = net
@@ -383,10 +413,12 @@ impl Log {
                 if after == before {
                     // Told once: from here on the log is held to what it tells next.
                     *self.states() = after;
+                    let listed = real(net, &["-ant"]).stdout;
+                    let extra = self.told.without_row(&listed).join("\n");
                     let skips = self.told.skips.lock().expect("the reader does not panic");
                     return Err(format!(
-                        "log {told:?}\nnetstat {before:?}\nall changes that do not begin where the \
-                         one before ended:\n{}",
+                        "log {told:?}\nnetstat {before:?}\nlast lines about what netstat does not \
+                         list:\n{extra}\nall changes that do not begin where the one before ended:\n{}",
                         skips.join("\n")
                     ));
                 }
