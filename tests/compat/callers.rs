@@ -19,9 +19,19 @@ use nix::mount::{MsFlags, mount};
 use crate::scenarios::{Sockets, ip};
 
 const NOBODY: u32 = 65534;
-/// Runs the program as nobody. Not by the child of the test itself: it is started with a pair of Unix
+/// Another user without rights, for a test of its own: what one user's processes hold, all of them see, and
+/// tests run at the same time.
+const SOMEBODY: u32 = 65533;
+
+/// Runs the program as a user. Not by the child of the test itself: it is started with a pair of Unix
 /// sockets, which the first program may still see.
-const AS_NOBODY: &str = "cd /; exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -c 'exec -a netstat \"$0\" \"$@\"' \"$0\" \"$@\"";
+fn as_user(id: u32) -> String {
+    format!(
+        "cd /; exec setpriv --reuid={id} --regid={id} --clear-groups bash -c 'exec -a netstat \"$0\" \"$@\"' \
+         \"$0\" \"$@\""
+    )
+}
+
 /// Lines about owners and users.
 const LINES: [&[&str]; 6] = [
     &["-antp"],
@@ -66,7 +76,8 @@ fn random_lines_over_all_kinds_of_sockets() {
         let directory = tempfile::tempdir().expect("a directory");
         let _unix = ["one", "two words", "n\u{e4}me"]
             .map(|name| UnixListener::bind(directory.path().join(name)).expect("bind"));
-        let _holder = Holder::of_nobody(bench);
+        let _holder = Holder::of(bench, SOMEBODY);
+        let as_somebody = as_user(SOMEBODY);
         for at in 0..cases() / 3 {
             let words = line(&mut bench.random);
             let words: Vec<_> = words.iter().map(String::as_str).collect();
@@ -74,16 +85,16 @@ fn random_lines_over_all_kinds_of_sockets() {
             bench.compare_with(&words, |command| {
                 command.env("NETSTAT_BPF_SOURCE", source);
             });
-            bench.compare_through(AS_NOBODY, &words);
+            bench.compare_through(&as_somebody, &words);
         }
     });
 }
 
-/// A process of nobody with a listener, which nobody may look into.
+/// A process of a user with a listener, which no other user may look into.
 struct Holder(Child);
 
 impl Holder {
-    fn of_nobody(bench: &Bench) -> Self {
+    fn of(bench: &Bench, id: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = listener.local_addr().expect("an address").port();
         // SAFETY: no pointers.
@@ -91,8 +102,8 @@ impl Holder {
         assert_eq!(done, 0, "let the listener be inherited");
         let child = Command::new("sleep")
             .arg("1000")
-            .uid(NOBODY)
-            .gid(NOBODY)
+            .uid(id)
+            .gid(id)
             .spawn()
             .expect("run sleep");
         drop(listener);
@@ -156,7 +167,8 @@ fn root_without_the_right_to_look() {
     Bench::run(|bench| {
         ip("link set lo up");
         let _sockets = Sockets::open();
-        let _holder = Holder::of_nobody(bench);
+        let _holder = Holder::of(bench, SOMEBODY);
+        let as_somebody = as_user(SOMEBODY);
         let bare = "exec setpriv --bounding-set=-sys_ptrace bash -c 'exec -a netstat \"$0\" \"$@\"' \"$0\" \"$@\"";
         let weak = bare.replace("-sys_ptrace", "-sys_ptrace,-dac_override,-dac_read_search");
         for line in LINES {
@@ -182,13 +194,14 @@ fn nobody_and_a_proc_that_hides() {
         ip("link set lo up");
         bench.let_all_run_ours();
         let _sockets = Sockets::open();
-        let holder = Holder::of_nobody(bench);
+        let holder = Holder::of(bench, NOBODY);
+        let through_nobody = as_user(NOBODY);
         let as_nobody = |command: &mut Command| {
             command.uid(NOBODY).gid(NOBODY).current_dir("/");
         };
         let compare = |bench: &mut Bench| {
             for line in LINES {
-                bench.compare_through(AS_NOBODY, line);
+                bench.compare_through(&through_nobody, line);
             }
             bench.compare_rounds_beside(&["-ltnp"], "Active Internet", as_nobody);
         };
