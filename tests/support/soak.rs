@@ -281,9 +281,7 @@ impl Told {
             last.insert(key, (new.to_owned(), line.to_owned()));
         }
     }
-}
 
-impl Told {
     /// The last lines about connections that are no rows of netstat, by ports and state.
     fn without_row(&self, netstat: &str) -> Vec<String> {
         let port = |end: &str| end.rsplit(':').next().map(str::to_owned);
