@@ -24,19 +24,23 @@ use netstat_tests::{
 
 /// SYNs without a tracer.
 const BARE: u32 = 100_000;
-/// SYNs between two looks at whether the flood is to end.
-const PART: u32 = 1000;
-/// How long so many take at least: with room for every SYN, the backlog of 131,072 is not full, and the
-/// flood over for a tracer, before each has printed some rounds.
-const PART_TAKES: Duration = Duration::from_millis(15);
-/// Rounds that are compared during the flood.
+/// Events of half-open connections for each CPU and 134 ms that a table has of itself.
+const BUDGET: u32 = 1024;
+/// SYNs that are sent as fast as they can be.
+const BURST: u32 = 4 * BUDGET;
+/// Rounds that are compared during the flood, at least.
 const ROUNDS: usize = 3;
+/// After so many, one of each tracer has fallen into the flood or never will.
+const MOST_ROUNDS: usize = 30;
 
 /// How the listener meets a flood.
 struct Defence {
     cookies: &'static str,
     /// Half-open connections that there may be.
     backlog: u32,
+    /// From one burst to the next. With room for every SYN, a backlog (of 65,536, whatever is asked
+    /// for) that is full ends the flood for a tracer.
+    every: Duration,
     /// Whether more events come than the budget of half-open connections lets through.
     over_budget: bool,
 }
@@ -47,6 +51,7 @@ fn with_syncookies() {
     flood(&Defence {
         cookies: "1",
         backlog: 128,
+        every: Duration::from_millis(60),
         over_budget: false,
     });
 }
@@ -57,6 +62,7 @@ fn without_syncookies() {
     flood(&Defence {
         cookies: "0",
         backlog: 128,
+        every: Duration::from_millis(60),
         over_budget: false,
     });
 }
@@ -67,6 +73,7 @@ fn with_room_for_every_syn() {
     flood(&Defence {
         cookies: "0",
         backlog: 1 << 17,
+        every: Duration::from_millis(250),
         over_budget: true,
     });
 }
@@ -104,6 +111,8 @@ fn flood(defence: &Defence) {
         let traced = net
             .command(ours_path())
             .args(["-c", "-ant", "--json-lines"])
+            // It hears every change and would have the budget of the log, which is more than this flood.
+            .env("NETSTAT_BPF_HALF_OPEN_BUDGET", BUDGET.to_string())
             .stdin(Stdio::null())
             .stdout(File::create(&json).expect("create a file"))
             .spawn()
@@ -114,7 +123,10 @@ fn flood(defence: &Defence) {
         wait::until("its first round", || (!rounds().is_empty()).then_some(()));
         let statistics = enable_stats(Stats::RunTime).expect("BPF statistics");
         let before = costs(&agent);
-        let (took, sent) = while_flooded(net, Flood::new(net, port), || {
+        let doubted = || rounds().contains("\"in_doubt\":true");
+        let enough = || !defence.over_budget || doubted();
+        let flood = Flood::new(net, port);
+        let (took, sent) = while_flooded(net, flood, defence.every, enough, || {
             let round = live[0].next_round();
             // Others come and go meanwhile.
             let (called, _) = client.connect(address);
@@ -145,7 +157,7 @@ fn flood(defence: &Defence) {
         wait::until("the end of the doubt", || {
             agent.status()["in_doubt"].is_null().then_some(())
         });
-        assert_eq!(rounds().contains("\"in_doubt\":true"), defence.over_budget);
+        assert_eq!(doubted(), defence.over_budget);
         wait::until("a round without doubt", || {
             let told = rounds();
             let last = told.rfind("\"in_doubt\":")?;
@@ -190,11 +202,14 @@ fn nobody_floods(net: &Net) {
     });
 }
 
-/// Floods on a thread of its own for as long as rounds are compared: what is not half open must be
-/// what netstat showed before. Gives how long the flood took, and how many SYNs it was.
+/// Floods on a thread of its own for as long as rounds are compared, at least [`ROUNDS`] and until it
+/// is `enough`: what is not half open must be what netstat showed before. Gives how long the SYNs took,
+/// and how many it were.
 fn while_flooded(
     net: &Net,
     mut flood: Flood,
+    every: Duration,
+    enough: impl Fn() -> bool,
     mut round: impl FnMut() -> String,
 ) -> (Duration, u32) {
     // Asked before: under the flood the reference's own file skips rows.
@@ -204,14 +219,17 @@ fn while_flooded(
         let sender = scope.spawn(|| {
             let (mut took, mut sent) = (Duration::ZERO, 0);
             while !done.load(Ordering::Relaxed) {
-                let part = flood.send(PART);
-                took += part;
-                sent += PART;
-                thread::sleep(PART_TAKES.saturating_sub(part));
+                let burst = flood.send(BURST);
+                took += burst;
+                sent += BURST;
+                thread::sleep(every.saturating_sub(burst));
             }
             (took, sent)
         });
-        let rounds: Vec<_> = (0..ROUNDS).map(|_| settled(&round())).collect();
+        let mut rounds = Vec::new();
+        while rounds.len() < ROUNDS || (!enough() && rounds.len() < MOST_ROUNDS) {
+            rounds.push(settled(&round()));
+        }
         // Said before anything can fail: the thread is waited for in any case.
         done.store(true, Ordering::Relaxed);
         let flooded = sender.join().expect("the flood ends");

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io::Read as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
+    lost::Counter,
     row::{ROW_GONE, SockRow},
     walk::{ONLY_HALF_OPEN, ONLY_OWN_NET},
 };
@@ -13,6 +14,7 @@ use rustc_hash::FxHashSet;
 use crate::{
     clock,
     conn::{
+        gaps::Gaps,
         seed::Correction,
         table::{ConnTable, LIMBO_NS},
         types::{Conn, Kind, Ktime, Owner, Provenance, SockId, TcpState, Tenure},
@@ -193,11 +195,15 @@ impl Session {
     /// An event that contradicts the table is evidence of a loss that nobody counted. Where that
     /// goes on, healing takes one part in [`GAPS_SHARE`] of the time, but comes each second.
     pub(super) fn heal_gaps(&mut self, news: &mut News) -> Result<()> {
-        let shown = self.table.contradictions();
-        let new = shown.all - self.gaps_healed.all;
-        let half_open = shown.half_open - self.gaps_healed.half_open;
+        if self.unhealed().half_open > 0 && !self.in_flood() {
+            // Events may have been kept out since the counters were read.
+            self.health.over_budget = self.object.counters()?.get(Counter::OverBudget);
+            self.follow_flood(news)?;
+        }
+        let new = self.unhealed();
         // A flood has its own clean-up.
-        if self.purpose == Purpose::Snapshot || new == if self.in_flood() { half_open } else { 0 } {
+        let cleaned_up = if self.in_flood() { new.half_open } else { 0 };
+        if self.purpose == Purpose::Snapshot || new.all == cleaned_up {
             // What was in doubt before the flood was known to be one is in its doubt now.
             let counted = self.health.lost.of_sockets() > self.healed;
             if self.in_flood() && !counted && self.health.in_doubt == Some(Doubt::Everything) {
@@ -215,6 +221,15 @@ impl Session {
         let (least, most) = GAPS_PAUSE_NS;
         self.gaps_due = Ktime(end.0 + (GAPS_SHARE * end.since(begin)).clamp(least, most));
         Ok(())
+    }
+
+    /// Contradictions since the last comparison with the kernel.
+    fn unhealed(&self) -> Gaps {
+        let (shown, healed) = (self.table.contradictions(), self.gaps_healed);
+        Gaps {
+            all: shown.all - healed.all,
+            half_open: shown.half_open - healed.half_open,
+        }
     }
 
     /// Heals at once what waits to be healed: somebody wants to read the table.
@@ -351,6 +366,9 @@ impl Session {
                 findings.note(Fault::Extra, before);
             }
         }
+        let half_open = shown.half_open - self.gaps_healed.half_open;
+        self.gaps_healed.all += half_open;
+        self.gaps_healed.half_open += half_open;
         if scope == Scope::Everything {
             self.gaps_healed = shown;
             if self.health.in_doubt == Some(Doubt::Everything) {
