@@ -30,8 +30,9 @@ const _: () = assert!(size_of::<Pass>() == 16);
 pub struct UdpSock {
     /// Address of the kernel's `struct sock`: its identity while it lives.
     pub skaddr: u64,
-    /// `skaddr` of the socket before this one in its chain of the table by port; at the head of a
-    /// chain a number that grows from chain to chain. /proc lists chain by chain.
+    /// `skaddr` of the socket of this network namespace before this one in its chain of the table by
+    /// port; at the head of a chain a number that grows from chain to chain. /proc lists chain by
+    /// chain.
     pub before: u64,
     /// Inode number of the socket; 0 where it has none.
     pub inode: u64,

@@ -14,6 +14,9 @@ use crate::{
     refresh::inode,
 };
 
+/// Neighbours of other network namespaces that are passed over at most, where a chain is followed.
+const STRANGERS: u32 = 64;
+
 /// Argument of `iter/udp`, as the kernel's `struct bpf_iter__udp`.
 #[repr(C)]
 pub struct UdpCtx {
@@ -57,9 +60,7 @@ pub extern "C" fn iter_udp(ctx: *const UdpCtx) -> i32 {
         let out = &mut *out;
         let common = CopiedSock::read(sk);
         out.skaddr = sk as u64;
-        out.before = common
-            .get::<u64>(SKC_PPREV.load())
-            .wrapping_sub(SKC_NODE.load());
+        out.before = before(&common);
         out.bucket = bucket;
         out.uid = (&raw const (*ctx).uid).read_volatile();
         out.inode = inode::<Probe>(Probe::load::<u64>(at(sk, SK_SOCKET.load())) as *const u8);
@@ -77,6 +78,30 @@ pub extern "C" fn iter_udp(ctx: *const UdpCtx) -> i32 {
         (*pass).count += 1;
     }
     0
+}
+
+/// Address of the socket before this one in its chain, of those that are listed with it: the table is
+/// one for all network namespaces. At the head of the chain, of a socket that would begin there.
+///
+/// Behind more than [`STRANGERS`] in a row, that of one of them: an order that is not /proc's.
+#[inline(always)]
+unsafe fn before(common: &CopiedSock) -> u64 {
+    // SAFETY: probe reads check the address.
+    unsafe {
+        let mut pprev: u64 = common.get(SKC_PPREV.load());
+        let net: u64 = common.get(SKC_NET.load());
+        for _ in 0..STRANGERS {
+            let neighbour = pprev.wrapping_sub(SKC_NODE.load()) as *const u8;
+            let its_pprev: u64 = Probe::load(at(neighbour, SKC_PPREV.load()));
+            // What nobody points to is the head: a number and a lock follow it, no address.
+            let linked = Probe::load::<u64>(its_pprev as *const u8) == pprev;
+            if !linked || Probe::load::<u64>(at(neighbour, SKC_NET.load())) == net {
+                break;
+            }
+            pprev = its_pprev;
+        }
+        pprev.wrapping_sub(SKC_NODE.load())
+    }
 }
 
 /// `iter/unix`: all Unix sockets of the network namespace of who starts it.

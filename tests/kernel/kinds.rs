@@ -186,6 +186,31 @@ fn rows_from_the_kernel_come_in_the_order_of_proc() {
     });
 }
 
+/// The hash table is one for all network namespaces, and a namespace's ports are shifted in it.
+#[test]
+fn sockets_of_another_namespace_in_a_chain_change_no_order() {
+    within(|net| {
+        let (first, last, theirs) = (net.actor(), net.actor(), net.actor());
+        theirs.tell("new-net");
+        // Whatever the shift and the size of the table: some chain has sockets of both.
+        let ours = || (1..512).map(|at| at * 128);
+        for port in ours() {
+            udp(&first, &format!("udp 127.0.0.1:{port}"));
+        }
+        for port in 2000..2256 {
+            for _ in 0..2 {
+                udp(&theirs, &format!("udp 0.0.0.0:{port} reuseport"));
+            }
+        }
+        for port in ours() {
+            udp(&last, &format!("udp 127.0.0.2:{port}"));
+        }
+        let rows = from_kernel(net, &["-anup"]);
+        assert_eq!(rows, real(net, &["-anup"]));
+        assert!(rows.stdout.lines().count() > 1000, "{}", rows.stdout);
+    });
+}
+
 #[test]
 fn a_name_with_line_breaks_is_one_row() {
     within(|net| {
