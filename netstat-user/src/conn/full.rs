@@ -39,6 +39,9 @@ impl ConnTable {
         let met = !self.entries.contains_key(&id);
         let adopted = met && self.meet(id, &step);
         self.learn_endpoints(event, id, step.opens);
+        if new != TcpState::Close {
+            self.end_reused(id, changes);
+        }
         // A second report of the same birth (from the second copy of the hook) changes nothing,
         // and a child that is closed carries nothing on.
         let surprise = met && !adopted && !matches!(old, TcpState::Close | TcpState::Listen);
@@ -104,6 +107,19 @@ impl ConnTable {
         let conn = self.get(id)?;
         let found = self.tuples.get(&tuple(conn)).copied();
         found.filter(|found| self.get(*found).is_some_and(|found| found.kind == kind))
+    }
+
+    /// Ends the timewait socket in limbo whose endpoints a call has taken over: its end is certain
+    /// now, and told first.
+    fn end_reused(&mut self, id: SockId, changes: &mut Vec<Change>) {
+        if self.entries.get(&id).is_some_and(|entry| entry.superseded) {
+            return;
+        }
+        let reused = self.minisock_of(id, Kind::TimeWait);
+        let ended = reused.and_then(|reused| Some((reused, self.entries.get(&reused)?.cancelled?)));
+        if let Some((reused, cancelled)) = ended {
+            self.end(reused, cancelled, changes);
+        }
     }
 
     /// Whether the end of an unknown socket is not that of its connection: of two children of a

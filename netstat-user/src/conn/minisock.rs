@@ -14,6 +14,7 @@ impl ConnTable {
         let id = SockId::Kernel(event.skaddr);
         let at = Ktime(event.ktime_ns);
         let substate = TcpState::from_kernel(event.newstate);
+        self.end_reborn(id, event, changes);
         if self.revive(id, Kind::TimeWait, event) {
             self.move_to(id, substate, at, changes);
             return;
@@ -69,6 +70,26 @@ impl ConnTable {
                 end: None,
                 inferred: false,
             });
+        }
+    }
+
+    /// Ends the minisock in limbo under whose address, and with whose endpoints, another begins: a
+    /// connection that took them over is there, so its timer is not started again.
+    fn end_reborn(&mut self, id: SockId, event: &SockEvent, changes: &mut Vec<Change>) {
+        if !self.has_minisock(id, Kind::TimeWait, event) {
+            return;
+        }
+        let Some(cancelled) = self.entries.get(&id).and_then(|entry| entry.cancelled) else {
+            return;
+        };
+        let seen = tuple(&conn_of_event(id, Kind::TimeWait, event));
+        let holder = self.tuples.get(&seen).and_then(|holder| self.get(*holder));
+        // A call may fail yet, because the minisock has its endpoints.
+        let taken = holder.is_some_and(|holder| {
+            holder.id != id && holder.kind == Kind::Full && holder.state != TcpState::SynSent
+        });
+        if taken {
+            self.end(id, cancelled, changes);
         }
     }
 

@@ -364,6 +364,66 @@ r REQ_START 10.0.0.1:80 > 10.0.0.9:999",
 }
 
 #[test]
+fn a_call_reuses_the_endpoints_of_a_timewait_minisock() {
+    check(
+        "t TW_START TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 curl/42
+t TW_CANCEL TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:443",
+        expect![[r#"
+            ?>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+            CLOSE>SYN_SENT 10.0.0.1:0 > 10.0.0.2:443 42 seen
+            TIME_WAIT>CLOSE 10.0.0.1:5 > 10.0.0.2:443
+            SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:443 42 seen
+        "#]],
+    );
+}
+
+#[test]
+fn a_timewait_minisock_follows_another_with_its_endpoints_at_its_address() {
+    check(
+        "t TW_START TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:443 curl/42
+t TW_CANCEL TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:443
+a STATE ESTABLISHED>FIN_WAIT1 10.0.0.1:5 > 10.0.0.2:443
+a STATE FIN_WAIT1>FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443
+t TW_START TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE FIN_WAIT2>CLOSE 10.0.0.1:0 > 10.0.0.2:443
+a DESTROY
+t TW_CANCEL TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443",
+        expect![[r#"
+            ?>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+            CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            SYN_SENT>ESTABLISHED 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            ESTABLISHED>FIN_WAIT1 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            FIN_WAIT1>FIN_WAIT2 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            TIME_WAIT>CLOSE 10.0.0.1:5 > 10.0.0.2:443
+            FIN_WAIT2>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            TIME_WAIT>CLOSE 10.0.0.1:5 > 10.0.0.2:443 42 seen
+        "#]],
+    );
+}
+
+#[test]
+fn a_timer_started_again_during_a_call_is_no_end() {
+    check(
+        "t TW_START TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:443 curl/42
+t TW_CANCEL TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+t TW_START TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+a STATE SYN_SENT>CLOSE 10.0.0.1:5 > 10.0.0.2:443 curl/42
+t TW_CANCEL TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443",
+        expect![[r#"
+            ?>TIME_WAIT 10.0.0.1:5 > 10.0.0.2:443
+            CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            SYN_SENT>CLOSE 10.0.0.1:5 > 10.0.0.2:443 42 seen
+            TIME_WAIT>CLOSE 10.0.0.1:5 > 10.0.0.2:443
+        "#]],
+    );
+}
+
+#[test]
 fn simultaneous_open() {
     check(
         "a STATE CLOSE>SYN_SENT 10.0.0.1:5 > 10.0.0.2:6 nc/42
