@@ -277,6 +277,7 @@ fn a_child_with_the_lower_number() {
                   echo 10 > /proc/sys/kernel/ns_last_pid
                   sleep 100 &
                   child=$!
+                  until read -rd \"\" name < /proc/$child/cmdline && [ \"$name\" = sleep ]; do :; done
                   (exec -a netstat \"$0\" \"$@\" {fd}>&-)
                   status=$?
                   kill $child

@@ -303,6 +303,7 @@ fn a_connection_that_is_passed_on() {
         server.pass(one, accepted);
         worker.receive(other);
         server.close(accepted);
+        wait::until_owners_are_looked_for();
         client.shut_down(called);
         let closing = move |event: &Event| event.remote == local && event.new == "CLOSE_WAIT";
         expect(&mut log, "the called", closing, &CALLED[2..3], &worker);

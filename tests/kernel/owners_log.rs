@@ -45,6 +45,7 @@ fn a_connection_that_was_taken_by_pidfd_getfd() {
         let accepted = server.accept(listener);
         taker.take_from(&server, accepted);
         server.close(accepted);
+        wait::until_owners_are_looked_for();
         client.shut_down(called);
         let event = first(&mut log, "CLOSE_WAIT", closing(local));
         assert_owner(&event, taker.pid(), "resolved");
@@ -60,6 +61,7 @@ fn a_connection_that_io_uring_accepted() {
         let child = parent.fork();
         let (called, local) = client.connect(address);
         child.tell(format_args!("uring-accept {listener}"));
+        wait::until_owners_are_looked_for();
         client.shut_down(called);
         let event = first(&mut log, "CLOSE_WAIT", closing(local));
         assert_owner(&event, child.pid(), "resolved");
