@@ -25,6 +25,8 @@ mod model;
 mod owner;
 #[cfg(test)]
 mod owner_tests;
+#[cfg(test)]
+mod reuse_tests;
 pub mod seed;
 pub mod table;
 #[cfg(test)]
