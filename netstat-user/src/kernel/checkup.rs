@@ -8,6 +8,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::Result;
+use netstat_common::lost::Counter;
 
 use crate::{
     clock,
@@ -17,7 +18,7 @@ use crate::{
 use super::{
     heal::{Findings, Mismatch, Scope, this_moment},
     health::Doubt,
-    object::Purpose,
+    object::{Counters, Purpose},
     session::{News, Session},
 };
 
@@ -49,8 +50,7 @@ pub(super) struct CheckUps {
     counts_due: Ktime,
     rows_due: Ktime,
     differed: u32,
-    /// Events over the budget that are dealt with, and when the last was found.
-    over_budget: u64,
+    /// When the last event over the budget was found, while a flood lasts.
     flood: Option<Ktime>,
     cleaned: Ktime,
 }
@@ -147,25 +147,37 @@ impl Session {
         self.check_ups.flood.is_some()
     }
 
+    /// Whether events of half-open connections were kept out since the last call: then their rows are
+    /// in doubt.
+    pub(super) fn notice_flood(&mut self, counters: &Counters) -> bool {
+        let over = counters.get(Counter::OverBudget);
+        let more = over > self.health.over_budget;
+        if more {
+            self.health.over_budget = over;
+            self.check_ups.flood = Some(clock::ktime());
+            self.health.in_doubt.get_or_insert(Doubt::HalfOpen);
+        }
+        more
+    }
+
     /// Keeps the half-open connections bounded while events about them are dropped, and right
     /// afterwards.
     pub(super) fn follow_flood(&mut self, news: &mut News) -> Result<()> {
-        let now = clock::ktime();
-        let over = self.health.over_budget;
-        if over > self.check_ups.over_budget {
-            self.check_ups.over_budget = over;
-            self.check_ups.flood = Some(now);
-            self.health.in_doubt.get_or_insert(Doubt::HalfOpen);
-        }
         let Some(last) = self.check_ups.flood else {
             return Ok(());
         };
+        let now = clock::ktime();
         let ends = now.since(last) >= FLOOD_ENDS_NS;
         if ends || now.since(self.check_ups.cleaned) >= CLEAN_EVERY_NS {
             self.check_ups.cleaned = now;
             self.reconcile(Scope::HalfOpen, news)?;
         }
-        if ends {
+        if !ends {
+            return Ok(());
+        }
+        // It may have gone on while we compared.
+        let counters = self.object.counters()?;
+        if !self.notice_flood(&counters) {
             self.check_ups.flood = None;
             self.health.exact_since = this_moment();
             if self.health.in_doubt == Some(Doubt::HalfOpen) {
@@ -183,8 +195,9 @@ impl Session {
     /// Whether the kernel counts other sockets than the table has; `None` if something happened in our
     /// namespace meanwhile, or the kernel does not tell.
     fn counts_differ(&mut self, news: &mut News) -> Result<Option<bool>> {
+        let now = clock::ktime();
         self.take(news);
-        self.table.expire(clock::ktime(), &mut news.changes);
+        self.table.expire(now, &mut news.changes);
         if self.table.has_timewait_in_limbo(self.netns) {
             return Ok(None);
         }

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, io::Read as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use netstat_common::{
-    lost::Counter,
     row::{ROW_GONE, SockRow},
     walk::{ONLY_HALF_OPEN, ONLY_OWN_NET},
 };
@@ -197,8 +196,8 @@ impl Session {
     pub(super) fn heal_gaps(&mut self, news: &mut News) -> Result<()> {
         if self.unhealed().half_open > 0 && !self.in_flood() {
             // Events may have been kept out since the counters were read.
-            self.health.over_budget = self.object.counters()?.get(Counter::OverBudget);
-            self.follow_flood(news)?;
+            let counters = self.object.counters()?;
+            self.notice_flood(&counters);
         }
         let new = self.unhealed();
         // A flood has its own clean-up.

@@ -282,11 +282,13 @@ impl Session {
     pub fn drain(&mut self, news: &mut News) -> Result<()> {
         news.changes.append(&mut self.later.changes);
         news.processes.append(&mut self.later.processes);
+        // Before: a timer that was started again by then is in the ring, however late we are.
+        let now = clock::ktime();
         self.take(news);
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        self.table.expire(clock::ktime(), &mut news.changes);
+        self.table.expire(now, &mut news.changes);
         let counters = self.object.counters()?;
         self.health.lost.count(&counters);
         self.health.second_copy = counters.get(Counter::SecondCopy);
@@ -295,9 +297,11 @@ impl Session {
             self.heal(news)?;
             // Losses during the healing are found the next time.
             self.healed = lost;
+            // What the last of these events told of may have come to pass after we looked.
+            self.recheck = Some(clock::ktime());
         }
         self.heal_the_rest(news)?;
-        self.health.over_budget = counters.get(Counter::OverBudget);
+        self.notice_flood(&counters);
         self.follow_flood(news)?;
         self.table.expect(self.expected());
         self.forget_trail();
