@@ -147,7 +147,7 @@ impl ConnTable {
         }
     }
 
-    /// Ends the minisocks whose limbo is over at `now`.
+    /// Ends the minisocks whose limbo is over at `now`, from before which all events were applied.
     pub fn expire(&mut self, now: Ktime, changes: &mut Vec<Change>) {
         let mut kept = Vec::new();
         while let Some(&(at, id)) = self.limbo.first() {
