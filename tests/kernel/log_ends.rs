@@ -207,3 +207,36 @@ fn a_request_that_is_dropped() {
         assert_eq!(request.1["bytes_sent"], Value::Null, "{}", request.0.line);
     });
 }
+
+/// The kernel gives the port of a TIME_WAIT that is a second old to another call over loopback
+/// (tcp_tw_reuse): the one connection ends before the other is told to be there.
+#[test]
+fn a_call_takes_the_endpoints_of_a_time_wait() {
+    within(|net| {
+        let mut log = Log::start(net);
+        let (server, client) = (net.actor(), net.actor());
+        let (listener, address) = server.listen("127.0.0.1:0");
+        net.sysctl("ipv4/ip_local_port_range", "40000 40000");
+        let (called, local) = client.connect(address);
+        let accepted = server.accept(listener);
+        client.close(called);
+        server.close(accepted);
+        let call = format!("connect {address}");
+        wait::until("the port to be given again", || client.try_tell(&call).ok());
+        // The log is asked with listeners that need ports too.
+        net.sysctl("ipv4/ip_local_port_range", "40001 50000");
+        let ours = move |event: &Event| event.local == local && event.remote == address;
+        let told = wait::until("the second connection", || {
+            let told = log.so_far(ours);
+            let opened = told.iter().filter(|event| event.new == "ESTABLISHED");
+            (opened.count() == 2).then_some(told)
+        });
+        let changes: Vec<_> = told
+            .iter()
+            .map(|event| (&*event.old, &*event.new))
+            .collect();
+        let expected = [("TIME_WAIT", "CLOSE"), ("SYN_SENT", "ESTABLISHED")];
+        assert!(changes.ends_with(&expected), "{changes:?}");
+        assert!(told.iter().all(|event| !event.inferred), "{told:?}");
+    });
+}
