@@ -43,10 +43,10 @@ const BACKLOG: Duration = Duration::from_secs(120);
 const MARKED_EVERY: Duration = Duration::from_secs(10);
 /// Contract E3: a table that may be wrong is right again within a second; `-c` prints each second.
 const HEALING: Duration = Duration::from_secs(2);
-/// How long what the log tells may differ from what netstat shows before and after: a FIN_WAIT2 socket
-/// that becomes TIME_WAIT without an event is found by looking, and what a timer has just ended is told
-/// some milliseconds late.
-const LOG_LAG: Duration = Duration::from_secs(10);
+/// How long what the log tells may differ from what netstat shows before and after: what a timer has
+/// just ended is told some milliseconds late, and a change of state that the kernel withholds from BPF
+/// programs, and no later event contradicts, is found by the comparison of all rows, each 10 s.
+const LOG_LAG: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 /// How often the numbers are printed.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
