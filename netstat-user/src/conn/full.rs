@@ -115,10 +115,8 @@ impl ConnTable {
         if self.entries.get(&id).is_some_and(|entry| entry.superseded) {
             return;
         }
-        let reused = self.minisock_of(id, Kind::TimeWait);
-        let ended = reused.and_then(|reused| Some((reused, self.entries.get(&reused)?.cancelled?)));
-        if let Some((reused, cancelled)) = ended {
-            self.end(reused, cancelled, changes);
+        if let Some(reused) = self.minisock_of(id, Kind::TimeWait) {
+            self.end_in_limbo(reused, changes);
         }
     }
 

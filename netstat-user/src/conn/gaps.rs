@@ -146,13 +146,12 @@ impl ConnTable {
     /// Tells the unseen end of a connection whose endpoints another has by now. Its object goes
     /// with its own event.
     pub(super) fn displace(&mut self, id: SockId, at: Ktime, changes: &mut Vec<Change>) {
+        if self.end_in_limbo(id, changes) {
+            return;
+        }
         let Some(entry) = self.entries.get(&id).cloned() else {
             return;
         };
-        if let Some(cancelled) = entry.cancelled {
-            self.end(id, cancelled, changes);
-            return;
-        }
         self.supersede(id);
         if entry.told() {
             self.infer_end(&entry, at, changes);

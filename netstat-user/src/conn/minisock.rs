@@ -79,9 +79,6 @@ impl ConnTable {
         if !self.has_minisock(id, Kind::TimeWait, event) {
             return;
         }
-        let Some(cancelled) = self.entries.get(&id).and_then(|entry| entry.cancelled) else {
-            return;
-        };
         let seen = tuple(&conn_of_event(id, Kind::TimeWait, event));
         let holder = self.tuples.get(&seen).and_then(|holder| self.get(*holder));
         // A call may fail yet, because the minisock has its endpoints.
@@ -89,7 +86,7 @@ impl ConnTable {
             holder.id != id && holder.kind == Kind::Full && holder.state != TcpState::SynSent
         });
         if taken {
-            self.end(id, cancelled, changes);
+            self.end_in_limbo(id, changes);
         }
     }
 
@@ -133,9 +130,8 @@ impl ConnTable {
         conn.since = Some(at);
         // A SYN that reuses a timewait minisock: its end is certain now, and told first.
         let before = self.tuples.get(&tuple(&conn)).copied();
-        let ended = before.and_then(|before| Some((before, self.entries.get(&before)?.cancelled?)));
-        if let Some((before, cancelled)) = ended {
-            self.end(before, cancelled, changes);
+        if let Some(before) = before {
+            self.end_in_limbo(before, changes);
         }
         let listener = self.entries.get(&SockId::Kernel(event.listener));
         let owner = listener
@@ -278,6 +274,16 @@ impl ConnTable {
         if let Some(at) = cancelled {
             self.limbo.remove(&(at, id));
         }
+    }
+
+    /// Ends a minisock that is in limbo, as of when its timer was taken out: what it had is another's.
+    /// Gives whether it was in limbo.
+    pub(super) fn end_in_limbo(&mut self, id: SockId, changes: &mut Vec<Change>) -> bool {
+        let cancelled = self.entries.get(&id).and_then(|entry| entry.cancelled);
+        if let Some(at) = cancelled {
+            self.end(id, at, changes);
+        }
+        cancelled.is_some()
     }
 
     pub(super) fn enter_limbo(&mut self, id: SockId, at: Ktime) {
