@@ -68,6 +68,14 @@ impl Event {
         Some(event.unwrap_or_else(|| panic!("a field is missing or has the wrong type: {line}")))
     }
 
+    /// How the owner is known.
+    #[must_use]
+    pub fn provenance(&self) -> Option<&str> {
+        self.owner
+            .as_ref()
+            .map(|(_, provenance)| provenance.as_str())
+    }
+
     fn of(value: &Value, line: &str) -> Option<(u64, Self)> {
         let owner = match &value["owner"] {
             Value::Null => None,
