@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Read},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
@@ -22,6 +22,10 @@ use crate::{
     procs::{self, Actor},
     wait,
 };
+
+/// Where markers listen, and nothing else: the kernel may give one the port that a socket of the test
+/// had or will have.
+const MARKERS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1));
 
 /// No state's name.
 pub const UNKNOWN: &str = "?";
@@ -227,10 +231,10 @@ impl Log {
         }
     }
 
-    /// A listener that comes and goes, at an address of its own.
+    /// A listener that comes and goes, at a port of its own.
     fn mark(&mut self) -> SocketAddr {
         loop {
-            let (fd, address) = self.marker.listen("127.0.0.1:0");
+            let (fd, address) = self.marker.listen(format_args!("{MARKERS}:0"));
             self.marker.close(fd);
             if self.marked.insert(address) {
                 return address;
@@ -265,7 +269,8 @@ impl Log {
         })
     }
 
-    /// All that is `wanted` among what has happened in this namespace up to now.
+    /// All that is `wanted` among what has happened in this namespace up to now, but for what
+    /// markers did.
     #[track_caller]
     pub fn so_far(&mut self, wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
         let marker = self.mark();
@@ -285,7 +290,7 @@ impl Log {
         }
         self.events
             .iter()
-            .filter(|event| wanted(event))
+            .filter(|event| event.local.ip() != MARKERS && wanted(event))
             .cloned()
             .collect()
     }
