@@ -1,4 +1,5 @@
-//! Compiles the BPF programs and leaves the object in `OUT_DIR/netstat-ebpf`.
+//! Compiles the BPF programs and leaves the object in `OUT_DIR/netstat-ebpf`. Tells the linker where to take
+//! the unwinder from.
 //!
 //! `cargo xtask` sets `NETSTAT_BPF_TOOLCHAIN` to the rustup toolchain that has rust-src. Without it (`cargo
 //! install`, plain `cargo build`) what `cargo xtask setup` has found or installed is used.
@@ -6,6 +7,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -20,6 +22,7 @@ fn main() -> Result<()> {
     println!("cargo:rerun-if-env-changed={TOOLCHAIN}");
     println!("cargo:rerun-if-env-changed={LINKER}");
     println!("cargo:rerun-if-changed=../netstat-common/src");
+    link_unwinder_in()?;
     let tools = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../target/tools");
     let toolchain = match env::var(TOOLCHAIN) {
         Ok(named) => named,
@@ -27,7 +30,12 @@ fn main() -> Result<()> {
     };
     // SAFETY: the build script has one thread.
     // `-Z build-std` on a stable compiler (Debian's) needs it; the user side must not see it.
-    unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // bpf-linker optimizes the programs as a whole, whatever the profile says; their code is not to change with
+    // what suits the user side.
+    unsafe {
+        env::set_var("RUSTC_BOOTSTRAP", "1");
+        env::set_var("CARGO_PROFILE_RELEASE_LTO", "thin");
+    }
     build_ebpf(
         [Package {
             name: "netstat-ebpf",
@@ -66,4 +74,29 @@ fn left_by_setup(tools: &Path) -> Result<Option<String>> {
         }
     }
     Ok(Some(found.to_owned()))
+}
+
+/// Links the unwinder in, where the C compiler has it as a static library. As a shared one (`libgcc_s`) it is the only
+/// library beside libc, and to find, map and relocate it takes a tenth of each start.
+fn link_unwinder_in() -> Result<()> {
+    if env::var("CARGO_CFG_TARGET_ENV")? != "gnu" {
+        return Ok(());
+    }
+    let compiler = env::var_os("RUSTC_LINKER").unwrap_or_else(|| "cc".into());
+    let has = |library: &str| {
+        let asked = Command::new(&compiler)
+            .arg(format!("-print-file-name={library}"))
+            .output();
+        // What it does not have it names without a directory.
+        asked.is_ok_and(|answer| answer.stdout.starts_with(b"/"))
+    };
+    if !["libgcc_eh.a", "libgcc.a"].into_iter().all(has) {
+        return Ok(());
+    }
+    // rustc names the shared library itself, so this is found in its place.
+    let dir = PathBuf::from(env::var("OUT_DIR")?).join("unwinder");
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
+    println!("cargo:rustc-link-arg-bins=-L{}", dir.display());
+    Ok(())
 }
