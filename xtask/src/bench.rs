@@ -13,7 +13,7 @@ use crate::{
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Fewer and shorter runs: a part of the forty minutes
+    /// Fewer and shorter runs: a part of the hour
     #[arg(long)]
     quick: bool,
     /// Only one section, printed on stdout: snapshot, hot or scale
