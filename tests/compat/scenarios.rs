@@ -505,6 +505,17 @@ impl Sockets {
     pub(crate) fn open() -> Self {
         ip("addr add 2001:db8:1234:5678::1/128 dev lo nodad");
         ip("addr add 2001:db8:1234:5678:9abc:def0:1234:5678/128 dev lo nodad");
+        // The kernel adds an address first, and the route to it a moment later.
+        for host in [
+            "::1",
+            "2001:db8:1234:5678::1",
+            "2001:db8:1234:5678:9abc:def0:1234:5678",
+        ] {
+            wait::until(&format!("a route to {host}"), || {
+                let socket = UdpSocket::bind("[::]:0").expect("bind");
+                socket.connect((host, 9)).ok()
+            });
+        }
         let hosts = [
             "127.0.0.1:22",
             "[::1]:22",

@@ -21,7 +21,10 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{live::Live, oracle::ours_path};
+use crate::{
+    live::{self, Live},
+    oracle::ours_path,
+};
 
 /// The reference.
 pub const REFERENCE: &str = "/usr/bin/netstat";
@@ -398,12 +401,15 @@ impl Bench {
     pub fn compare_live(&mut self, lines: &[&str]) {
         let mut left = lines.to_vec();
         for attempt in 1..=ATTEMPTS {
-            let start =
-                |(number, line): (usize, &&str)| Live::start(self.covers.path(), number, line);
-            let mut lives: Vec<_> = left.iter().enumerate().map(start).collect();
-            left = zip(&mut lives, std::mem::take(&mut left))
-                .filter_map(|(live, line)| {
-                    let [real, ours] = live.rounds();
+            // The reference does not run while ours do: they would list what it holds.
+            let expected: Vec<_> = left.iter().map(|line| live::once(line)).collect();
+            let mut lives: Vec<_> = zip(&left, expected)
+                .enumerate()
+                .map(|(at, (line, real))| Live::start(self.covers.path(), at, line, real))
+                .collect();
+            let rounds: Vec<_> = lives.iter_mut().map(Live::rounds).collect();
+            left = zip(zip(&lives, rounds), std::mem::take(&mut left))
+                .filter_map(|((live, [real, ours]), line)| {
                     if real != ours && attempt < ATTEMPTS && (tells_owners(&[line]) || live.moves())
                     {
                         return Some(line);

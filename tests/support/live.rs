@@ -22,16 +22,15 @@ pub(crate) struct Live {
     expected: Output,
 }
 
-/// The reference's list.
-fn once(line: &str) -> Output {
+/// The reference's list. Meanwhile the reference may hold a Unix socket that a list shows (`-i` does).
+pub(crate) fn once(line: &str) -> Output {
     let words: Vec<_> = line.split_whitespace().collect();
     run_once(OsStr::new(REFERENCE), &words, |_| {})
 }
 
 impl Live {
     /// Starts it; what it says goes to files of the directory.
-    pub(crate) fn start(directory: &Path, number: usize, line: &str) -> Self {
-        let expected = once(line);
+    pub(crate) fn start(directory: &Path, number: usize, line: &str, expected: Output) -> Self {
         let [stdout, stderr] =
             ["out", "err"].map(|stream| directory.join(format!("live-{number}.{stream}")));
         let create = |path| File::create(path).expect("a file for what is said");
