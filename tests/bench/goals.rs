@@ -38,6 +38,17 @@ fn passes(facts: &Facts, fact: &str) -> Option<String> {
     ))
 }
 
+/// As above, of the agent's: it is quick again where it has just been.
+fn passes_of_agent(facts: &Facts, fact: &str) -> Option<String> {
+    let get = |name: &str| facts.get(name).copied();
+    Some(format!(
+        "in turn with the others, seconds after the last, it takes {:.1} ms, and again at once {:.1} ms; {}",
+        get("snapshot.100000.agent_ms")?,
+        get("clients.100000.1")? * 1e3,
+        passes(facts, fact)?,
+    ))
+}
+
 fn storm_of(tracer: &str, facts: &Facts) -> Option<String> {
     let get = |name: &str| facts.get(&format!("{name}.{tracer}")).copied();
     Some(format!(
@@ -150,13 +161,13 @@ const GOALS: &[Goal] = &[
         "100,000 sockets, `-anpt` from the agent: times faster than netstat",
         "snapshot.100000.100.netstat-bpf -anpt, from the agent",
         Want::AtLeast(60.0),
-        passes,
+        passes_of_agent,
     ),
     (
         "the same, times faster than `ss -ant`",
         "snapshot.100000.agent_over_ss",
         Want::AtLeast(4.0),
-        passes,
+        passes_of_agent,
     ),
     (
         "100,000 sockets, one shot: times faster than netstat",
