@@ -3,8 +3,7 @@
 //! fits into.
 
 use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     io::{BufRead, BufReader},
     process::{Child, ChildStderr, Stdio},
@@ -48,6 +47,8 @@ const HEALING: Duration = Duration::from_secs(2);
 /// programs, and no later event contradicts, is found by the comparison of all rows, each 10 s.
 const LOG_LAG: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+/// Lines of the log that are kept, to tell what it said about a socket that it lost.
+const LINES_KEPT: usize = 100_000;
 /// How often the numbers are printed.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -198,15 +199,15 @@ impl Outcome {
     }
 }
 
-/// A running `log --json`, folded as it comes: how many sockets are in which state.
+/// A running `log --json`, folded as it comes: how many sockets are in which state. A loss excuses
+/// nothing: what was lost is inferred while healing, and told, so that the lines alone come to what
+/// the kernel has.
 struct Log {
     child: Child,
     stderr: ChildStderr,
     told: Arc<Told>,
     /// Makes the events that show how far the log has come.
     marker: Actor,
-    /// Losses that were taken into account.
-    rebased: Cell<u64>,
 }
 
 /// Protocol and state, to the number of sockets.
@@ -219,6 +220,10 @@ struct Told {
     last: Mutex<BTreeMap<String, (String, String)>>,
     /// Changes that did not, with the line before.
     skips: Mutex<Vec<String>>,
+    /// Lines that are no JSON, or tell that others are missing: none is expected.
+    broken: Mutex<Vec<String>>,
+    /// The newest [`LINES_KEPT`] about our namespace.
+    lines: Mutex<VecDeque<String>>,
     events: AtomicU64,
     losses: AtomicU64,
     healed: AtomicU64,
@@ -228,10 +233,7 @@ struct Told {
 
 impl Told {
     fn line(&self, netns: u64, line: &str) {
-        let Ok(event) = serde_json::from_str::<Value>(line) else {
-            self.losses.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
         match event["event"].as_str() {
             Some("state") => {}
             Some("lost") => {
@@ -240,12 +242,18 @@ impl Told {
                 self.healed.fetch_add(healed, Ordering::Relaxed);
                 return;
             }
-            _ => return,
+            Some("flood") => return,
+            _ => {
+                let mut broken = self.broken.lock().expect("the reader does not panic");
+                broken.push(line.to_owned());
+                return;
+            }
         }
         self.events.fetch_add(1, Ordering::Relaxed);
         if event["netns"] != netns {
             return;
         }
+        self.keep(line);
         self.chain(&event, line);
         if event["old"] == "LISTEN" {
             let mut ended = self.ended.lock().expect("the reader does not panic");
@@ -253,8 +261,8 @@ impl Told {
         }
         let mut states = self.states.lock().expect("the reader does not panic");
         let mut add = |state: &Value, by| {
-            let state = state.as_str().unwrap_or("?");
-            if state != "CLOSE" {
+            // Null: the log knew nothing of this socket until now, so neither does this fold.
+            if let Some(state) = state.as_str().filter(|state| *state != "CLOSE") {
                 let key = (
                     event["proto"].as_str().unwrap_or("?").to_owned(),
                     state.to_owned(),
@@ -264,6 +272,14 @@ impl Told {
         };
         add(&event["old"], -1);
         add(&event["new"], 1);
+    }
+
+    fn keep(&self, line: &str) {
+        let mut lines = self.lines.lock().expect("the reader does not panic");
+        if lines.len() == LINES_KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
     }
 
     fn chain(&self, event: &Value, line: &str) {
@@ -283,32 +299,73 @@ impl Told {
         }
     }
 
-    /// The last lines about connections that are no rows of netstat, by ports and state.
-    fn without_row(&self, netstat: &str) -> Vec<String> {
-        let port = |end: &str| end.rsplit(':').next().map(str::to_owned);
-        let rows = netstat.lines().filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let &[proto, _, _, local, remote, state, ..] = words.as_slice() else {
-                return None;
-            };
-            Some((
-                proto.to_owned(),
-                port(local)?,
-                port(remote)?,
-                state.to_owned(),
-            ))
-        });
-        let rows: BTreeSet<_> = rows.collect();
+    /// What netstat lists and the log does not, with all that is known of what the log said about these
+    /// ports, and the reverse: the last lines about connections that are no rows of netstat.
+    fn differences(&self, netstat: &str) -> String {
+        let rows: BTreeMap<Ports, &str> = netstat
+            .lines()
+            .filter_map(|line| Some((Ports::of_row(line)?, line)))
+            .collect();
         let last = self.last.lock().expect("the reader does not panic");
-        let extra = last.values().filter(|(state, line)| {
-            let Ok(event) = serde_json::from_str::<Value>(line) else {
-                return true;
-            };
-            let proto = event["proto"].as_str().unwrap_or("?").to_owned();
-            let port = |end: &str| event[end]["port"].to_string();
-            !rows.contains(&(proto, port("local"), port("remote"), state.clone()))
-        });
-        extra.map(|(_, line)| line.clone()).collect()
+        let told: BTreeMap<Ports, &str> = last
+            .values()
+            .filter_map(|(_, line)| Some((Ports::of_line(line)?, line.as_str())))
+            .collect();
+        let lines = self.lines.lock().expect("the reader does not panic");
+        let mut text = String::from("netstat lists, and the log does not:\n");
+        for (ports, row) in rows.iter().filter(|(ports, _)| !told.contains_key(*ports)) {
+            text += &format!("{row}\n");
+            for line in lines.iter().filter(|line| ports.are_of(line)) {
+                text += &format!("  {line}\n");
+            }
+        }
+        text += "last lines about what netstat does not list:\n";
+        for (_, line) in told.iter().filter(|(ports, _)| !rows.contains_key(*ports)) {
+            text += &format!("{line}\n");
+        }
+        text
+    }
+}
+
+/// What names a connection in netstat's rows, which cut addresses off, and in the log's lines.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ports {
+    proto: String,
+    local: String,
+    remote: String,
+    state: String,
+}
+
+impl Ports {
+    fn of_row(row: &str) -> Option<Self> {
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let &[proto, _, _, local, remote, state, ..] = words.as_slice() else {
+            return None;
+        };
+        let port = |end: &str| Some(end.rsplit_once(':')?.1.to_owned());
+        Some(Self {
+            proto: proto.to_owned(),
+            local: port(local)?,
+            // A line has both ports.
+            remote: port(remote).filter(|port| port != "*")?,
+            state: state.to_owned(),
+        })
+    }
+
+    /// Of the state after.
+    fn of_line(line: &str) -> Option<Self> {
+        let event: Value = serde_json::from_str(line).ok()?;
+        Some(Self {
+            proto: event["proto"].as_str()?.to_owned(),
+            local: event["local"]["port"].to_string(),
+            remote: event["remote"]["port"].to_string(),
+            state: event["new"].as_str()?.to_owned(),
+        })
+    }
+
+    fn are_of(&self, line: &str) -> bool {
+        let state = self.state.clone();
+        Self::of_line(line).is_some_and(|other| Self { state, ..other } == *self)
     }
 }
 
@@ -336,7 +393,6 @@ impl Log {
             stderr,
             told,
             marker: net.actor_named("marker"),
-            rebased: Cell::new(0),
         };
         // Nothing tells that the log is attached but an event.
         wait::until("the first event of netstat-bpf log", || {
@@ -353,6 +409,10 @@ impl Log {
 
     fn states(&self) -> MutexGuard<'_, States> {
         self.told.states.lock().expect("the reader does not panic")
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Vec<String>> {
+        self.told.broken.lock().expect("the reader does not panic")
     }
 
     /// Waits until the log has told of everything up to now.
@@ -392,6 +452,10 @@ impl Log {
     fn compare(&self, net: &Net) -> Result<usize, String> {
         let end = Instant::now() + LOG_LAG;
         loop {
+            let broken = std::mem::take(&mut *self.broken());
+            if !broken.is_empty() {
+                return Err(format!("lines of the log: {}", broken.join("\n")));
+            }
             let before = states_of(&real(net, &["-ant"]).stdout);
             if !self.catch_up() {
                 return Err(format!("nothing heard for {} s", BACKLOG.as_secs()));
@@ -407,22 +471,14 @@ impl Log {
             if all.all(between) {
                 return Ok(usize::try_from(told.values().sum::<i64>()).unwrap_or(0));
             }
-            let losses = self.losses();
-            if losses > self.rebased.get() {
-                // Lines are missing, and the log has said so.
-                self.rebased.set(losses);
-                *self.states() = after;
-                return Ok(0);
-            }
             if Instant::now() > end {
                 // Told once: from here on the log is held to what it tells next.
                 *self.states() = after.clone();
-                let extra = self.told.without_row(&listed).join("\n");
                 let skips = self.told.skips.lock().expect("the reader does not panic");
                 return Err(format!(
-                    "log {told:?}\nnetstat before {before:?}\nand after {after:?}\nlast lines about what \
-                     netstat does not list:\n{extra}\nall changes that do not begin where the one \
-                     before ended:\n{}",
+                    "log {told:?}\nnetstat before {before:?}\nand after {after:?}\n{}all changes that do \
+                     not begin where the one before ended:\n{}",
+                    self.told.differences(&listed),
                     skips.join("\n")
                 ));
             }
