@@ -155,21 +155,12 @@ impl Write for HeldErr<'_> {
     }
 }
 
-/// Room for the text of about so many rows, in large pages where the system has them: each small
-/// one that is touched first costs as much as a row.
+/// Room for the text of about so many rows. Not in large pages: to clear one takes milliseconds in a
+/// guest whose host took its memory back meanwhile.
 fn room(rows: usize) -> Vec<u8> {
     const ROW: usize = 112;
     const MOST: usize = 256 << 20;
-    const LARGE: usize = 2 << 20;
-    let mut text: Vec<u8> = Vec::with_capacity((rows * ROW).min(MOST));
-    let start = text.as_ptr().align_offset(LARGE);
-    let length = text.capacity().saturating_sub(start) / LARGE * LARGE;
-    if length > 0 {
-        let inside = &mut text.spare_capacity_mut()[start..start + length];
-        // SAFETY: our own memory; it is advice, and no failure matters.
-        unsafe { libc::madvise(inside.as_mut_ptr().cast(), length, libc::MADV_HUGEPAGE) };
-    }
-    text
+    Vec::with_capacity((rows * ROW).min(MOST))
 }
 
 /// Renders a round that has begun.
