@@ -302,28 +302,38 @@ impl Told {
     /// What netstat lists and the log does not, with all that is known of what the log said about these
     /// ports, and the reverse: the last lines about connections that are no rows of netstat.
     fn differences(&self, netstat: &str) -> String {
-        let rows: BTreeMap<Ports, &str> = netstat
-            .lines()
-            .filter_map(|line| Some((Ports::of_row(line)?, line)))
-            .collect();
+        let rows = tcp_rows(netstat).map(|row| (Ports::of_row(row), row));
+        let rows: BTreeMap<_, _> = rows.collect();
         let last = self.last.lock().expect("the reader does not panic");
-        let told: BTreeMap<Ports, &str> = last
+        let told: BTreeMap<_, _> = last
             .values()
-            .filter_map(|(_, line)| Some((Ports::of_line(line)?, line.as_str())))
+            .map(|told| (Ports::of_line(&told.1), told))
+            .collect();
+        let state_of = |ports| rows.get(ports).map(|[.., state]| *state);
+        let state_told = |ports| told.get(ports).map(|(state, _)| state.as_str());
+
+        // A listener has no lines with two ports, and is not among what was told last.
+        let lacking = rows
+            .iter()
+            .filter(|(ports, row)| row[3] != "LISTEN" && state_told(ports) != state_of(ports));
+        let mut lacking: BTreeMap<_, _> = lacking
+            .map(|(ports, row)| (ports, row.join(" ") + "\n"))
             .collect();
         let lines = self.lines.lock().expect("the reader does not panic");
-        let mut text = String::from("netstat lists, and the log does not:\n");
-        for (ports, row) in rows.iter().filter(|(ports, _)| !told.contains_key(*ports)) {
-            text += &format!("{row}\n");
-            for line in lines.iter().filter(|line| ports.are_of(line)) {
-                text += &format!("  {line}\n");
+        for line in lines.iter() {
+            if let Some(text) = lacking.get_mut(&Ports::of_line(line)) {
+                *text += &format!("  {line}\n");
             }
         }
-        text += "last lines about what netstat does not list:\n";
-        for (_, line) in told.iter().filter(|(ports, _)| !rows.contains_key(*ports)) {
-            text += &format!("{line}\n");
-        }
-        text
+        let extra = told
+            .iter()
+            .filter(|(ports, _)| state_of(ports) != state_told(ports))
+            .map(|(_, (_, line))| format!("{line}\n"));
+        format!(
+            "netstat lists, and the log does not:\n{}last lines about what netstat does not list:\n{}",
+            lacking.into_values().collect::<String>(),
+            extra.collect::<String>()
+        )
     }
 }
 
@@ -333,39 +343,26 @@ struct Ports {
     proto: String,
     local: String,
     remote: String,
-    state: String,
 }
 
 impl Ports {
-    fn of_row(row: &str) -> Option<Self> {
-        let words: Vec<&str> = row.split_whitespace().collect();
-        let &[proto, _, _, local, remote, state, ..] = words.as_slice() else {
-            return None;
-        };
-        let port = |end: &str| Some(end.rsplit_once(':')?.1.to_owned());
-        Some(Self {
+    fn of_row([proto, local, remote, _]: [&str; 4]) -> Self {
+        let port = |end: &str| end.rsplit(':').next().unwrap_or_default().to_owned();
+        Self {
             proto: proto.to_owned(),
-            local: port(local)?,
-            // A line has both ports.
-            remote: port(remote).filter(|port| port != "*")?,
-            state: state.to_owned(),
-        })
+            local: port(local),
+            remote: port(remote),
+        }
     }
 
-    /// Of the state after.
-    fn of_line(line: &str) -> Option<Self> {
-        let event: Value = serde_json::from_str(line).ok()?;
-        Some(Self {
-            proto: event["proto"].as_str()?.to_owned(),
-            local: event["local"]["port"].to_string(),
-            remote: event["remote"]["port"].to_string(),
-            state: event["new"].as_str()?.to_owned(),
-        })
-    }
-
-    fn are_of(&self, line: &str) -> bool {
-        let state = self.state.clone();
-        Self::of_line(line).is_some_and(|other| Self { state, ..other } == *self)
+    fn of_line(line: &str) -> Self {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        let port = |end: &str| event[end]["port"].to_string();
+        Self {
+            proto: event["proto"].as_str().unwrap_or("?").to_owned(),
+            local: port("local"),
+            remote: port("remote"),
+        }
     }
 }
 
@@ -508,16 +505,25 @@ fn count(states: &States, key: &(String, String)) -> i64 {
     states.get(key).copied().unwrap_or(0)
 }
 
+/// Protocol, local and remote end and state of netstat's TCP rows.
+fn tcp_rows(netstat: &str) -> impl Iterator<Item = [&str; 4]> {
+    let rows = netstat.lines().filter(|line| line.starts_with("tcp"));
+    rows.filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[proto, _, _, local, remote, state, ..] = words.as_slice() else {
+            return None;
+        };
+        Some([proto, local, remote, state])
+    })
+}
+
 /// How many rows of netstat are in which state.
-fn states_of(stdout: &str) -> States {
+fn states_of(netstat: &str) -> States {
     let mut states = BTreeMap::new();
-    for line in stdout.lines().filter(|line| line.starts_with("tcp")) {
-        let mut words = line.split_whitespace();
-        if let (Some(proto), Some(state)) = (words.next(), words.nth(4)) {
-            *states
-                .entry((proto.to_owned(), state.to_owned()))
-                .or_default() += 1;
-        }
+    for [proto, .., state] in tcp_rows(netstat) {
+        *states
+            .entry((proto.to_owned(), state.to_owned()))
+            .or_default() += 1;
     }
     states
 }
