@@ -12,13 +12,18 @@ use std::{
     time::Duration,
 };
 
-use netstat_common::event::{KIND_STATE, SockEvent};
+use netstat_common::{
+    event::{KIND_STATE, SockEvent},
+    row::SockRow,
+};
 use netstat_tests::{agent::Agent, netns::within, oracle::ours_path, storm::storm, wait};
 use netstat_user::{
-    conn::types::{Conn, Kind, TcpState},
+    clock,
+    conn::types::{Conn, Endpoint, Kind, Ktime, SockId, TcpState},
     kernel::{
         health::Doubt,
         object::Purpose,
+        refresh::With,
         session::{News, SeedFrom, Session},
     },
     modes::audit::{Own, audit},
@@ -164,6 +169,19 @@ fn forged(conn: &Conn, states: [TcpState; 2]) -> SockEvent {
     }
 }
 
+/// The birth of a socket that never was.
+fn never_born(like: &Conn) -> SockEvent {
+    let nowhere = Conn {
+        id: SockId::Kernel(0xffff_8880_0000_0040),
+        local: Endpoint {
+            port: 1,
+            ..like.local
+        },
+        ..*like
+    };
+    forged(&nowhere, [TcpState::Close, TcpState::SynSent])
+}
+
 #[test]
 fn a_row_that_the_table_lacks_is_found() {
     let found = damaged(|session, conn| {
@@ -180,17 +198,8 @@ fn a_row_that_the_table_lacks_is_found() {
 #[test]
 fn a_row_that_the_kernel_lacks_is_found() {
     let found = damaged(|session, conn| {
-        let nowhere = Conn {
-            id: netstat_user::conn::types::SockId::Kernel(0xffff_8880_0000_0040),
-            local: netstat_user::conn::types::Endpoint {
-                port: 1,
-                ..conn.local
-            },
-            ..conn
-        };
         // A birth contradicts nothing: only the audit can find it.
-        let event = forged(&nowhere, [TcpState::Close, TcpState::SynSent]);
-        session.table.apply(&event, &mut Vec::new());
+        session.table.apply(&never_born(&conn), &mut Vec::new());
     });
     // It is not printed: its memory is looked at first.
     assert_eq!((found.extra, found.walked.extra), (0, 1), "{found:#?}");
@@ -215,7 +224,7 @@ fn another_socket_at_the_same_address_is_found() {
             .table
             .forget(id, conn.since.unwrap_or_default(), &mut Vec::new());
         let other = Conn {
-            remote: netstat_user::conn::types::Endpoint {
+            remote: Endpoint {
                 port: 1,
                 ..conn.remote
             },
@@ -226,6 +235,67 @@ fn another_socket_at_the_same_address_is_found() {
         session.table.apply(&event, &mut Vec::new());
     });
     assert_eq!(found.walked.replaced, 1, "{found:#?}");
+}
+
+/// An event comes before its effect, so a healing can be too early for what is newest. Until that is
+/// looked at again the table says so, printed rows are right all the same, and what is found then is of
+/// the loss that was told.
+#[test]
+fn what_a_healing_has_left_is_in_doubt_and_no_mismatch() {
+    with_table(|session, conn| {
+        let mut news = News::default();
+        // Young for as long as a slow machine needs to heal.
+        let young = Duration::from_secs(1);
+        let ghost = SockEvent {
+            ktime_ns: clock::ktime().0 + u64::try_from(young.as_nanos()).expect("a second"),
+            ..never_born(&conn)
+        };
+        session.table.apply(&ghost, &mut news.changes);
+        let event = forged(&conn, [TcpState::FinWait1, TcpState::FinWait2]);
+        session.table.apply(&event, &mut news.changes);
+        session.drain(&mut news).expect("drain");
+        let healed = session.health();
+        assert_eq!(
+            (healed.in_doubt, healed.healings),
+            (Some(Doubt::Newest), 1),
+            "healed but for the newest"
+        );
+        // As if the event had been lost, and the healing had come before its effect.
+        let forget = |session: &mut Session, news: &mut News| {
+            session.table.forget(conn.id, Ktime(1), &mut news.changes);
+            assert_eq!(session.table.get(conn.id), None);
+        };
+        forget(session, &mut news);
+        let mut listed = 0;
+        let count = |row: &SockRow| {
+            listed += u32::from((row.sport, row.dport) == (conn.local.port, conn.remote.port));
+        };
+        session.rows(With::LEAST, count).expect("rows");
+        assert_eq!(listed, 1, "the printed rows are complete");
+        forget(session, &mut news);
+        thread::sleep(young + Duration::from_millis(100));
+        let found = session.audit(&mut news).expect("an audit");
+        assert_eq!(found.mismatches, [], "of the loss that was told");
+        for left in [conn.id, SockId::Kernel(ghost.skaddr)] {
+            let left = left.kernel().expect("a kernel's socket");
+            assert!(found.undecided.contains(&left), "{left:x}: {found:#?}");
+        }
+        assert_eq!(session.health().in_doubt, Some(Doubt::Newest), "until then");
+        wait::until("the doubt to end", || {
+            session.drain(&mut news).expect("drain");
+            session.health().in_doubt.is_none().then_some(())
+        });
+        let health = session.health();
+        assert_eq!((health.healings, health.mismatches), (1, 0), "the same one");
+        assert_ne!(health.exact_since, healed.exact_since, "exact since then");
+        assert_eq!(session.table.get(SockId::Kernel(ghost.skaddr)), None);
+        assert!(session.table.get(conn.id).is_some());
+        // From now on what is wrong is a mismatch.
+        thread::sleep(Duration::from_millis(50));
+        forget(session, &mut news);
+        let found = session.audit(&mut news).expect("an audit");
+        assert_eq!(found.mismatches.len(), 1, "{found:#?}");
+    });
 }
 
 /// Contradictions that come while a healing is not due yet put the table in doubt. A comparison of

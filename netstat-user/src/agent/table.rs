@@ -136,6 +136,7 @@ impl Table {
             Some((at_most, gather)) => (idle.min(at_most), gather),
             None => (idle, GATHER),
         };
+        let idle = self.session.rest_in().map_or(idle, |rest| idle.min(rest));
         self.session.announce_sleep(true);
         let ready = if self.session.has_more() {
             Ok([false; 3])

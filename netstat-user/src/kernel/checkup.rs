@@ -60,7 +60,8 @@ type Counts = [u64; 3];
 
 impl Session {
     /// Compares the whole table with the kernel's hash tables, and sets it right. What it finds is
-    /// counted in [`super::health::Health::mismatches`].
+    /// counted in [`super::health::Health::mismatches`], but for what a healing has left: that is of
+    /// a loss that was told.
     ///
     /// # Errors
     /// bpf(2).
@@ -71,7 +72,11 @@ impl Session {
         let told = self.trail.lift_fence();
         let mut found = found?;
         // An event that came before or after says that the table was only early or late.
-        let socket = |wrong: &Mismatch| wrong.conn.id.kernel().filter(|id| told.contains(id));
+        let left = self.rest.is_some();
+        let socket = |wrong: &Mismatch| {
+            let id = wrong.conn.id.kernel();
+            id.filter(|id| left || told.contains(id))
+        };
         found
             .undecided
             .extend(found.mismatches.iter().filter_map(socket));
@@ -81,9 +86,7 @@ impl Session {
             self.health.mismatches += found.mismatches.len() as u64;
             self.health.exact_since = this_moment();
         }
-        if !found.undecided.is_empty() {
-            self.recheck = Some(clock::ktime());
-        }
+        self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
         Ok(found)
     }
 

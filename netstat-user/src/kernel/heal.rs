@@ -36,6 +36,8 @@ const GAPS_SHARE: u64 = 10;
 /// A socket that changed its state so short ago may not be in its hash chain yet: the event comes
 /// first. It is judged the next time, nanoseconds.
 const YOUNG_NS: u64 = 20_000_000;
+/// What a comparison has left can be judged after this time, nanoseconds.
+pub(super) const OLD_NS: u64 = 2 * YOUNG_NS;
 
 /// Which part of the table is set right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,15 +172,21 @@ impl Session {
     pub(super) fn heal(&mut self, news: &mut News) -> Result<()> {
         self.health.in_doubt = Some(Doubt::Everything);
         self.health.healings += 1;
-        if self.can_look() {
-            let found = self.reconcile(Scope::Everything, news)?;
-            self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
-        } else {
-            let undecided = self.heal_from_proc(news)?;
-            self.recheck = undecided.then(clock::ktime);
+        // What the healing before has left is still left.
+        if self.heal_what_is_old(news)? {
+            self.rest = Some(clock::ktime());
         }
         self.all_compared();
         Ok(())
+    }
+
+    /// Sets right what can be judged by now; whether anything cannot.
+    fn heal_what_is_old(&mut self, news: &mut News) -> Result<bool> {
+        if !self.can_look() {
+            return self.heal_from_proc(news);
+        }
+        let found = self.reconcile(Scope::Everything, news)?;
+        Ok(!found.undecided.is_empty())
     }
 
     /// All that this kernel shows was compared: no more is in doubt than what it does not show.
@@ -249,17 +257,22 @@ impl Session {
     /// What was too young to be judged is judged now. Finds what the last healing left, which is
     /// no new mismatch.
     pub(super) fn heal_the_rest(&mut self, news: &mut News) -> Result<()> {
-        let due = |at: Ktime| clock::ktime().since(at) > 2 * YOUNG_NS;
-        if self.recheck.is_some_and(due) {
-            let undecided = if self.can_look() {
-                !self
-                    .reconcile(Scope::Everything, news)?
-                    .undecided
-                    .is_empty()
-            } else {
-                self.heal_from_proc(news)?
-            };
-            self.recheck = undecided.then(clock::ktime);
+        if !self.rest.is_some_and(is_due) {
+            return Ok(());
+        }
+        self.rest = self.heal_what_is_old(news)?.then(clock::ktime);
+        let limited = [Some(Doubt::Everything), Some(Doubt::OtherNamespaces)];
+        if self.rest.is_none() && !limited.contains(&self.health.in_doubt) {
+            self.health.exact_since = this_moment();
+        }
+        Ok(())
+    }
+
+    /// What was too young to be judged by an audit is judged now, and counts as what an audit finds.
+    pub(super) fn audit_again(&mut self, news: &mut News) -> Result<()> {
+        if self.recheck.is_some_and(is_due) {
+            self.recheck = None;
+            self.audit(news)?;
         }
         Ok(())
     }
@@ -424,6 +437,11 @@ impl Findings {
     fn note(&mut self, fault: Fault, conn: Conn) {
         self.mismatches.push(Mismatch { fault, conn });
     }
+}
+
+/// Whether what was left then can be judged now.
+fn is_due(left: Ktime) -> bool {
+    clock::ktime().since(left) > OLD_NS
 }
 
 fn is_young(conn: &Conn, now: Ktime) -> bool {

@@ -53,6 +53,10 @@ pub enum Doubt {
     /// Half-open connections: there are more of them than the budget lets through. Rows of them
     /// are read from the kernel's hash tables when they are printed.
     HalfOpen,
+    /// What changed just before the last healing, for some 40 ms after it: an event comes before its
+    /// effect, so that not all could be judged. Rows are looked for in the kernel's hash tables when
+    /// they are printed.
+    Newest,
     /// Sockets of other network namespaces: events were lost, and this kernel lists our own only.
     OtherNamespaces,
     /// Events were lost, and the table could not be compared with the kernel (completely).
@@ -66,6 +70,7 @@ impl Doubt {
         match self {
             Self::OtherNamespaces => "other network namespaces",
             Self::HalfOpen => "half-open connections",
+            Self::Newest => "what changed just before the last healing",
             Self::Everything => "everything",
         }
     }

@@ -105,10 +105,15 @@ impl Session {
             bail!("the refresh program is not loaded");
         }
         self.settle()?;
-        if self.in_flood() {
-            // Half-open connections whose events were dropped are found in the hash tables.
+        // Found in the hash tables: sockets of which the last healing may have been too early to find
+        // them, and half-open connections whose events were dropped.
+        let unseen = match self.rest {
+            Some(_) if self.purpose != Purpose::Snapshot => Some(0),
+            _ => self.in_flood().then_some(ONLY_HALF_OPEN),
+        };
+        if let Some(only) = unseen {
             let mut later = std::mem::take(&mut self.later);
-            let found = self.complete(ONLY_HALF_OPEN, &mut later, |_, _| ());
+            let found = self.complete(only, &mut later, |_, _| ());
             self.later = later;
             found?;
         }

@@ -33,8 +33,8 @@ use crate::{
 use super::{
     checkup::CheckUps,
     descriptors::Descriptors,
-    heal::this_moment,
-    health::Health,
+    heal::{OLD_NS, this_moment},
+    health::{Doubt, Health},
     hooks::{self, Hook},
     intake::Intake,
     listed::Lists,
@@ -99,7 +99,10 @@ pub struct Session {
     pub(super) trail: Trail,
     /// When the trail was last asked for.
     pub(super) looked_at: Option<Ktime>,
-    /// When a healing left sockets that were too young to be judged.
+    /// When a healing was that has left something: sockets that were too young to be judged, or events
+    /// of which it may have seen no effect yet. Until the rest is healed, too.
+    pub(super) rest: Option<Ktime>,
+    /// When an audit has left sockets that were too young to be judged.
     pub(super) recheck: Option<Ktime>,
     /// What came in while rows were read.
     pub(super) later: News,
@@ -242,6 +245,7 @@ impl Session {
             walking_ns: 0,
             trail: Trail::default(),
             looked_at: None,
+            rest: None,
             recheck: None,
             later: News::default(),
             deaf: None,
@@ -298,9 +302,10 @@ impl Session {
             // Losses during the healing are found the next time.
             self.healed = lost;
             // What the last of these events told of may have come to pass after we looked.
-            self.recheck = Some(clock::ktime());
+            self.rest = Some(clock::ktime());
         }
         self.heal_the_rest(news)?;
+        self.audit_again(news)?;
         self.notice_flood(&counters);
         self.follow_flood(news)?;
         self.table.expect(self.expected());
@@ -339,7 +344,20 @@ impl Session {
     /// How far the table can be believed, as of the last drain.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.health
+        let flood = self.in_flood().then_some(Doubt::HalfOpen);
+        let rest = self.rest.map(|_| Doubt::Newest);
+        Health {
+            in_doubt: self.health.in_doubt.or(flood).or(rest),
+            ..self.health
+        }
+    }
+
+    /// How long nothing need be done about what a healing or an audit has left.
+    #[must_use]
+    pub fn rest_in(&self) -> Option<Duration> {
+        let left = [self.rest, self.recheck].into_iter().flatten().min()?;
+        let due = Ktime(left.0 + OLD_NS);
+        Some(Duration::from_nanos(due.since(clock::ktime())))
     }
 
     /// Makes the calling thread's network namespace ours: what is listed and counted as our own.

@@ -343,7 +343,8 @@ impl SocketSource for LiveSource {
             source: "events",
             trust: Some(Trust {
                 exact_since_ns: health.exact_since.wall_ns,
-                in_doubt: health.in_doubt.is_some(),
+                // Of what is newest, these rows are no table's: they were looked for.
+                in_doubt: health.in_doubt.is_some_and(|doubt| doubt != Doubt::Newest),
                 lost: health.lost.of_sockets(),
                 healings: health.healings,
                 mismatches: health.mismatches,
