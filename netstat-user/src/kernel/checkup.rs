@@ -66,13 +66,17 @@ impl Session {
     /// # Errors
     /// bpf(2).
     pub fn audit(&mut self, news: &mut News) -> Result<Findings> {
+        // The healing looks at all of it again: nothing need be waited for, which loses more in a storm.
+        let left = self.rest.is_some();
         self.trail.fence();
         let found = self.reconcile(Scope::Everything, news);
-        let found = found.map(|found| self.settled(found, news));
+        let found = found.map(|found| match left {
+            true => found,
+            false => self.settled(found, news),
+        });
         let told = self.trail.lift_fence();
         let mut found = found?;
         // An event that came before or after says that the table was only early or late.
-        let left = self.rest.is_some();
         let socket = |wrong: &Mismatch| {
             let id = wrong.conn.id.kernel();
             id.filter(|id| left || told.contains(id))
@@ -86,7 +90,7 @@ impl Session {
             self.health.mismatches += found.mismatches.len() as u64;
             self.health.exact_since = this_moment();
         }
-        self.recheck = (!found.undecided.is_empty()).then(clock::ktime);
+        self.recheck = (!left && !found.undecided.is_empty()).then(clock::ktime);
         Ok(found)
     }
 
