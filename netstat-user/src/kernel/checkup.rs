@@ -17,7 +17,6 @@ use crate::{
 
 use super::{
     heal::{Findings, Mismatch, Scope, this_moment},
-    health::Doubt,
     object::{Counters, Purpose},
     session::{News, Session},
 };
@@ -70,9 +69,12 @@ impl Session {
         let left = self.rest.is_some();
         self.trail.fence();
         let found = self.reconcile(Scope::Everything, news);
-        let found = found.map(|found| match left {
-            true => found,
-            false => self.settled(found, news),
+        let found = found.map(|found| {
+            if left {
+                found
+            } else {
+                self.settled(found, news)
+            }
         });
         let told = self.trail.lift_fence();
         let mut found = found?;
@@ -162,7 +164,6 @@ impl Session {
         if more {
             self.health.over_budget = over;
             self.check_ups.flood = Some(clock::ktime());
-            self.health.in_doubt.get_or_insert(Doubt::HalfOpen);
         }
         more
     }
@@ -187,9 +188,6 @@ impl Session {
         if !self.notice_flood(&counters) {
             self.check_ups.flood = None;
             self.health.exact_since = this_moment();
-            if self.health.in_doubt == Some(Doubt::HalfOpen) {
-                self.health.in_doubt = None;
-            }
         }
         Ok(())
     }

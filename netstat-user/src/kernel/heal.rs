@@ -214,7 +214,7 @@ impl Session {
             // What was in doubt before the flood was known to be one is in its doubt now.
             let counted = self.health.lost.of_sockets() > self.healed;
             if self.in_flood() && !counted && self.health.in_doubt == Some(Doubt::Everything) {
-                self.health.in_doubt = Some(Doubt::HalfOpen);
+                self.health.in_doubt = None;
             }
             return Ok(());
         }
@@ -261,8 +261,7 @@ impl Session {
             return Ok(());
         }
         self.rest = self.heal_what_is_old(news)?.then(clock::ktime);
-        let limited = [Some(Doubt::Everything), Some(Doubt::OtherNamespaces)];
-        if self.rest.is_none() && !limited.contains(&self.health.in_doubt) {
+        if self.rest.is_none() && self.health.in_doubt.is_none() {
             self.health.exact_since = this_moment();
         }
         Ok(())

@@ -108,8 +108,8 @@ impl Session {
         // Found in the hash tables: sockets of which the last healing may have been too early to find
         // them, and half-open connections whose events were dropped.
         let unseen = match self.rest {
-            Some(_) if self.purpose != Purpose::Snapshot => Some(0),
-            _ => self.in_flood().then_some(ONLY_HALF_OPEN),
+            Some(_) => Some(0),
+            None => self.in_flood().then_some(ONLY_HALF_OPEN),
         };
         if let Some(only) = unseen {
             let mut later = std::mem::take(&mut self.later);

@@ -90,6 +90,7 @@ pub struct Session {
     pub events: u64,
     /// Those of our namespace.
     pub(super) events_of_ours: u64,
+    /// Its doubt without those of a flood and of a healing's rest: [`Session::health`] adds them.
     pub(super) health: Health,
     pub(super) check_ups: CheckUps,
     /// CPU time in which threads have taken events in, nanoseconds.
